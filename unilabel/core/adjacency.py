@@ -1,0 +1,89 @@
+"""The learnable part of the graph: edge logits, soft mappings, adjacency (Eq. 2).
+
+Letters: K datasets, C classes of all datasets, C_i of one, N unified labels, V = C + N nodes.
+Node order: dataset labels first, then unified labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def soft_mapping(
+    edge_logits: Tensor,
+    num_classes: Sequence[int],
+    temperature: float,
+    null_logit: float | None = None,
+) -> Tensor:
+    """Edge weights: a softmax per unified label over the classes of each dataset, Eq. (2).
+
+    The printed denominator of Eq. (2) also sums over unified labels; the text of Section 3.2 and the
+    authors' code do not, and neither do we.
+
+    Args:
+        edge_logits: (N, C).
+        num_classes: C_i of every dataset.
+        temperature: divisor of the logits.
+        null_logit: logit of "no class of this dataset"; None leaves that option out.
+
+    Returns:
+        (N, C). For every dataset the C_i weights of a row sum to 1, or to less with ``null_logit``.
+    """
+    blocks = []
+    for block in torch.split(edge_logits, list(num_classes), dim=1):
+        if null_logit is None:
+            blocks.append(torch.softmax(block / temperature, dim=1))
+        else:
+            null = block.new_full((len(block), 1), null_logit)
+            blocks.append(torch.softmax(torch.cat([block, null], 1) / temperature, 1)[:, :-1])
+    return torch.cat(blocks, dim=1)
+
+
+def adjacency(mapping: Tensor) -> Tensor:
+    """Row-normalised symmetric bipartite adjacency M_a.
+
+    Args:
+        mapping: (N, C) edge weights.
+
+    Returns:
+        (V, V). Rows sum to 1 (0 for a node without edges).
+    """
+    unified, classes = mapping.shape
+    square = mapping.new_zeros(classes + unified, classes + unified)
+    square[classes:, :classes] = mapping / mapping.sum(1, keepdim=True).clamp(min=1e-6)
+    square[:classes, classes:] = (mapping / mapping.sum(0, keepdim=True).clamp(min=1e-6)).T
+    return square
+
+
+def initial_edge_logits(
+    links: Tensor, evidence: Tensor | None, num_classes: Sequence[int], temperature: float
+) -> Tensor:
+    """Edge logits whose soft mapping starts at given links, softly.
+
+    A hard 0/1 start at a small temperature would put linked entries at weight 1 with zero gradient
+    and freeze them, so links start at the weight ``0.9`` and the rest follows the evidence.
+
+    Args:
+        links: (N, C) bool, the links found by node selection.
+        evidence: (N, C) >= 0 preference of classes for columns without a link, or None for uniform.
+        num_classes: C_i of every dataset.
+        temperature: the temperature of :func:`soft_mapping`.
+
+    Returns:
+        (N, C) float32.
+    """
+    blocks = []
+    sizes = list(num_classes)
+    prior = torch.ones_like(links, dtype=torch.float32) if evidence is None else evidence.float()
+    for linked, weight in zip(links.split(sizes, 1), prior.split(sizes, 1), strict=True):
+        p = weight.clamp(min=1e-4)
+        p = p / p.sum(1, keepdim=True)
+        has_link = linked.any(1, keepdim=True)
+        linked_p = linked.float() / linked.sum(1, keepdim=True).clamp(min=1)
+        p = torch.where(has_link, 0.9 * linked_p + 0.1 * p, p)
+        log_p = p.log()
+        blocks.append(temperature * (log_p - log_p.amax(1, keepdim=True)))
+    return torch.cat(blocks, dim=1)

@@ -1,0 +1,11 @@
+"""The error of user mistakes."""
+
+from __future__ import annotations
+
+
+class UniLabelError(ValueError):
+    """A mistake in what the user gave: a file, a configuration key, a class list.
+
+    The message names the thing, what was found, what was expected and the cure. The command line
+    shows it without a traceback and exits with code 2.
+    """

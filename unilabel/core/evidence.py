@@ -1,0 +1,236 @@
+"""Evidence for relations between labels, measured on cached pixel embeddings.
+
+Letters: K datasets, C_i classes of dataset i, C = sum of C_i, P_i sampled pixels of dataset i,
+D embedding dim, N unified labels. All (C, C) matrices follow the order of the label spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def confusion_counts(
+    embeddings: Sequence[Tensor], labels: Sequence[Tensor], heads: Sequence[Tensor]
+) -> Tensor:
+    """Cross-head evaluation of Appendix B: what every head answers on every dataset's pixels.
+
+    Args:
+        embeddings: K tensors (P_i, D).
+        labels: K tensors (P_i,) of class ids, without ignored pixels.
+        heads: K tensors (C_j, D), the multi-head classifiers.
+
+    Returns:
+        (C, C) float64 counts; row: true label, column: answer of a head.
+    """
+    rows = []
+    for pixels, truth, own in zip(embeddings, labels, heads, strict=True):
+        blocks = []
+        for head in heads:
+            answer = (pixels @ head.T).argmax(1)
+            index = truth * len(head) + answer
+            counts = torch.bincount(index, minlength=len(own) * len(head))
+            blocks.append(counts.view(len(own), len(head)))
+        rows.append(torch.cat(blocks, 1))
+    return torch.cat(rows).double()
+
+
+def cross_prediction(
+    embeddings: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    heads: Sequence[Tensor],
+    prior_power: float = 1.0,
+) -> Tensor:
+    """Soft cross-head predictions: mean probability that a head gives on a label's pixels.
+
+    Dividing the softmax by the head's class prior (logit adjustment) lets rare classes answer at
+    all, which plain arg max hides.
+
+    Args:
+        embeddings, labels, heads: see :func:`confusion_counts`.
+        prior_power: 0 leaves the prior in, 1 divides it out.
+
+    Returns:
+        (C, C) in 0..1, each row sums to 1 within each dataset's columns (0 for unseen labels).
+    """
+    rows = []
+    priors = []
+    for truth, head in zip(labels, heads, strict=True):
+        count = torch.bincount(truth, minlength=len(head)).float() + 1
+        priors.append(prior_power * (count / count.sum()).log())
+    for pixels, truth, own in zip(embeddings, labels, heads, strict=True):
+        blocks = []
+        count = torch.bincount(truth, minlength=len(own)).float().clamp(min=1)
+        for head, prior in zip(heads, priors, strict=True):
+            p = F.softmax(pixels @ head.T - prior, dim=1)
+            total = p.new_zeros(len(own), len(head)).index_add_(0, truth, p)
+            blocks.append(total / count[:, None])
+        rows.append(torch.cat(blocks, 1))
+    return torch.cat(rows)
+
+
+def class_mean_similarity(
+    embeddings: Sequence[Tensor], labels: Sequence[Tensor], num_classes: Sequence[int], ridge: float
+) -> Tensor:
+    """Cosine of class-mean embeddings, centred per dataset, whitened by within-class covariance.
+
+    Args:
+        embeddings, labels: see :func:`confusion_counts`.
+        num_classes: C_i.
+        ridge: share of the mean variance that is added to the covariance.
+
+    Returns:
+        (C, C) in -1..1; 0 for labels without pixels.
+    """
+    centred, residuals = [], []
+    for pixels, truth, classes in zip(embeddings, labels, num_classes, strict=True):
+        count = torch.bincount(truth, minlength=classes)
+        total = pixels.new_zeros(classes, pixels.shape[1]).index_add_(0, truth, pixels)
+        mean = total / count.clamp(min=1)[:, None]
+        seen = count > 0
+        centre = mean[seen].mean(0)
+        centred.append(torch.where(seen[:, None], mean - centre, 0.0))
+        residuals.append(pixels - mean[truth])
+    within = torch.cat(residuals)
+    dim = within.shape[1]
+    covariance = within.T @ within / len(within)
+    covariance = covariance + ridge * covariance.diagonal().mean() * torch.eye(dim)
+    values, vectors = torch.linalg.eigh(covariance.double())
+    whiten = (vectors * values.clamp(min=1e-12).rsqrt()) @ vectors.T
+    means = F.normalize(torch.cat(centred).double() @ whiten, dim=1)
+    return (means @ means.T).float()
+
+
+def text_similarity(text_features: Tensor) -> Tensor:
+    """(C, C) cosine of label text features (C, T)."""
+    unit = F.normalize(text_features.float(), dim=1)
+    return unit @ unit.T
+
+
+def fused_score(visual: Sequence[Tensor], text: Tensor | None) -> Tensor:
+    """Mean of the visual scores, then mean with the text score where there is one.
+
+    Args:
+        visual: (C, C) scores about 0..1.
+        text: (C, C) or None.
+
+    Returns:
+        (C, C) symmetric.
+    """
+    score = torch.stack([*visual]).mean(0)
+    if text is not None:
+        score = (score + text) / 2
+    return (score + score.T) / 2
+
+
+def two_sided(cross: Tensor) -> Tensor:
+    """sqrt(R_ab R_ba): one direction alone cannot tell a subset from foreign content.
+
+    A head must name something on every pixel, so R(a -> b) is high for content that dataset b has
+    never seen; the way back is then low.
+    """
+    return (cross * cross.T).clamp(min=0).sqrt()
+
+
+def label_tuples(score: Tensor, num_classes: Sequence[int], threshold: float) -> Tensor:
+    """Unified labels as tuples: each label with its best allowed partner in every other dataset.
+
+    All pairs inside a tuple must reach the threshold. A tuple that is part of another one is left
+    out. A class that is the best partner of several labels gets several unified labels, which is how
+    granularity (one road, several road parts) is expressed.
+
+    Args:
+        score: (C, C) symmetric.
+        num_classes: C_i.
+        threshold: least score of a pair.
+
+    Returns:
+        (N, C) bool links, N <= C, every class in at least one row.
+    """
+    total = score.shape[0]
+    dataset_of = torch.repeat_interleave(
+        torch.arange(len(num_classes)), torch.tensor(list(num_classes))
+    ).tolist()
+    allowed = (score >= threshold).tolist()
+    order = score.argsort(dim=1, descending=True, stable=True).tolist()
+    tuples: set[frozenset[int]] = set()
+    for label in range(total):
+        members, taken = [label], {dataset_of[label]}
+        for other in order[label]:
+            if dataset_of[other] in taken or not all(allowed[other][m] for m in members):
+                continue
+            members.append(other)
+            taken.add(dataset_of[other])
+        tuples.add(frozenset(members))
+    kept = sorted(sorted(t) for t in tuples if not any(t < other for other in tuples))
+    links = torch.zeros(len(kept), total, dtype=torch.bool)
+    for row, columns in enumerate(kept):
+        links[row, columns] = True
+    return links
+
+
+def signature_tuples(
+    embeddings: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    heads: Sequence[Tensor],
+    allowed: Tensor,
+    min_share: float,
+) -> Tensor:
+    """Unified labels from co-occurrence: what all heads say together on the same pixels.
+
+    Each pixel votes for the tuple (own label, answers of the other heads), where answers that are
+    not ``allowed`` beside the own label are left out. A tuple's score is the sum, over its labels,
+    of the share of the label's pixels that voted for it. Tuples above ``min_share`` are kept, and
+    the best tuple of every label that would else be uncovered.
+
+    Args:
+        embeddings, labels, heads: see :func:`confusion_counts`.
+        allowed: (C, C) bool, pairs of labels that may stand in one tuple.
+        min_share: least score of a tuple.
+
+    Returns:
+        (N, C) bool links; each row has at most one class per dataset, every class is covered.
+    """
+    sizes = [len(head) for head in heads]
+    offsets = [0]
+    for size in sizes:
+        offsets.append(offsets[-1] + size)
+    score: dict[tuple[int, ...], float] = {}
+    for dataset, (pixels, truth) in enumerate(zip(embeddings, labels, strict=True)):
+        columns = [(pixels @ head.T).argmax(1) + o for head, o in zip(heads, offsets, strict=False)]
+        columns[dataset] = truth + offsets[dataset]
+        votes = torch.stack(columns, 1)  # (P, K) of global label ids
+        for i in range(len(heads)):
+            for j in range(len(heads)):
+                if i != dataset and j != i and (j == dataset or j < i):
+                    ok = allowed[votes[:, i], votes[:, j]] | (votes[:, j] < 0)
+                    votes[:, i] = torch.where(ok, votes[:, i], -1)
+        unique, counts = torch.unique(votes, dim=0, return_counts=True)
+        share = (
+            counts
+            / torch.bincount(truth, minlength=sizes[dataset]).float()[
+                unique[:, dataset] - offsets[dataset]
+            ]
+        )
+        for row, value in zip(unique.tolist(), share.tolist(), strict=True):
+            score[tuple(row)] = score.get(tuple(row), 0.0) + value
+    keep = {t for t, value in score.items() if value > min_share}
+    covered = {label for t in keep for label in t}
+    for label in sorted(set(range(offsets[-1])) - covered):
+        own = [t for t in score if label in t]
+        best = max(own, key=lambda t: (score[t], t), default=None)
+        keep.add(
+            best
+            or tuple(
+                label if o <= label < o + s else -1 for o, s in zip(offsets, sizes, strict=False)
+            )
+        )
+    sets = {frozenset(x for x in t if x >= 0) for t in keep}
+    kept = sorted(sorted(t) for t in sets if not any(t < other for other in sets))
+    links = torch.zeros(len(kept), offsets[-1], dtype=torch.bool)
+    for row, members in enumerate(kept):
+        links[row, members] = True
+    return links

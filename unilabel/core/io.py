@@ -1,0 +1,67 @@
+"""Atomic writing of files, and JSON in and out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from unilabel.core.errors import UniLabelError
+
+MAX_JSON_BYTES = 64 * 2**20
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is flushed and renamed to ``path``.
+
+    A reader sees either the old file or the whole new one, also after a kill or a full disk.
+
+    Raises:
+        UniLabelError: the folder cannot be written or the disk is full; the old file is kept.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UniLabelError(
+            f"cannot write {target}: {error.strerror or error}. Free some disk space or choose "
+            "another place (OUTPUT_DIR); the file that was there before is untouched."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike[str], obj: Any, indent: int | None = 1) -> None:
+    """Write ``obj`` as UTF-8 JSON, atomically. NaN and infinity are refused (ValueError)."""
+    text = json.dumps(obj, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """Read a UTF-8 JSON file.
+
+    Raises:
+        UniLabelError: the file is missing, larger than ``max_bytes``, or not JSON.
+    """
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        if size > max_bytes:
+            raise UniLabelError(
+                f"{file} has {size} bytes, expected a JSON file of at most {max_bytes}."
+            )
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UniLabelError(f"cannot read {file}: {error.strerror or error}.") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise UniLabelError(f"{file} is not valid JSON ({error}).") from error

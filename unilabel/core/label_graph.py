@@ -1,0 +1,110 @@
+"""The label graph: text features and a learnable adjacency give the unified label embedding.
+
+Letters: K datasets, C classes of all datasets, N unified labels, V = C + N nodes, T text dim,
+G hidden dim, D embedding dim. Node order: dataset labels first, then unified labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.nn import DenseGraphConv
+
+from unilabel.core.adjacency import adjacency, soft_mapping
+from unilabel.core.errors import UniLabelError
+
+
+class LabelGraph(nn.Module):
+    """Three GraphSAGE layers over dataset labels and unified labels (Section 3.2).
+
+    Eq. (3), W [X || M_a X], needs edge weights; that is PyG's ``DenseGraphConv(aggr="add")``
+    (``SAGEConv`` ignores edge weights).
+    """
+
+    def __init__(
+        self,
+        *,
+        text_features: Tensor,
+        num_classes: Sequence[int],
+        edge_logits: Tensor,
+        embed_dim: int,
+        hidden_dim: int = 256,
+        num_layers: int = 3,
+        dropout: float = 0.0,
+        temperature: float = 0.07,
+        null_logit: float | None = None,
+        use_dataset_embedding: bool = True,
+    ) -> None:
+        """Build the graph.
+
+        Args:
+            text_features: (C, T) features of the label descriptions, fixed.
+            num_classes: C_i of every dataset.
+            edge_logits: (N, C) start of the learnable edges.
+            embed_dim: D.
+            hidden_dim: G, width of the layers.
+            num_layers: graph layers.
+            dropout: dropout before every layer.
+            temperature: of the softmax over edges.
+            null_logit: see :func:`unilabel.core.adjacency.soft_mapping`.
+            use_dataset_embedding: add d_i of Eq. (1).
+
+        Raises:
+            UniLabelError: the number of labels disagrees.
+        """
+        super().__init__()
+        total = sum(num_classes)
+        if text_features.shape[0] != total or edge_logits.shape[1] != total:
+            raise UniLabelError(
+                f"the label graph has {total} dataset labels, but there are "
+                f"{text_features.shape[0]} text features and {edge_logits.shape[1]} edge columns; "
+                "encode the label texts of these datasets again (tools/encode_labels.py)."
+            )
+        self.num_classes = list(num_classes)
+        self.temperature = temperature
+        self.null_logit = null_logit
+        self.dropout = dropout
+        self.num_unified = edge_logits.shape[0]
+        text_dim = text_features.shape[1]
+        self.register_buffer("text_features", text_features.float())
+        dataset_of = torch.repeat_interleave(
+            torch.arange(len(self.num_classes)), torch.tensor(self.num_classes)
+        )
+        self.register_buffer("dataset_of", dataset_of, persistent=False)
+        self.edge_logits = nn.Parameter(edge_logits.clone().float())
+        self.unified_features = nn.Parameter(torch.empty(self.num_unified, text_dim))
+        nn.init.trunc_normal_(self.unified_features, std=text_dim**-0.5)
+        self.dataset_embedding: nn.Parameter | None = None
+        if use_dataset_embedding:
+            self.dataset_embedding = nn.Parameter(torch.empty(len(self.num_classes), text_dim))
+            nn.init.trunc_normal_(self.dataset_embedding, std=0.2 * text_dim**-0.5)
+        self.input = nn.Linear(text_dim, hidden_dim)
+        self.layers = nn.ModuleList(
+            DenseGraphConv(hidden_dim, hidden_dim, aggr="add") for _ in range(num_layers)
+        )
+        self.output = nn.Linear(hidden_dim, embed_dim)
+
+    def mapping(self) -> Tensor:
+        """(N, C) soft mapping of the present edge logits."""
+        return soft_mapping(self.edge_logits, self.num_classes, self.temperature, self.null_logit)
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """One pass over the graph.
+
+        Returns:
+            label embedding X_u (N, D) and soft mapping (N, C).
+        """
+        labels: Tensor = self.text_features  # type: ignore[assignment]
+        if self.dataset_embedding is not None:
+            labels = labels + self.dataset_embedding[self.dataset_of]  # type: ignore[index]  # Eq. (1)
+        mapping = self.mapping()
+        square = adjacency(mapping)
+        x = torch.cat([labels, self.unified_features])  # (V, T)
+        x = F.relu(self.input(x))  # (V, G)
+        for layer in self.layers:
+            x = F.dropout(x, self.dropout, self.training)
+            x = torch.tanh(layer(x, square)[0])  # (1, V, G) -> (V, G); Eq. (3)
+        return self.output(x[-self.num_unified :]), mapping

@@ -1,0 +1,122 @@
+"""Known relations between the classes of different datasets, to score a learned mapping.
+
+Letters: C classes of all datasets together.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import read_json
+from unilabel.core.label_space import LabelSpaceSet
+
+TYPES = ("equal", "subset", "superset", "overlap")
+
+
+@dataclass(frozen=True)
+class RelationTruth:
+    """Which classes are related.
+
+    Attributes:
+        related: (C, C) bool, symmetric.
+        scored: (C, C) bool, pairs that count; pairs of one dataset and those listed under
+            "overlaps" (neither right nor wrong) do not.
+        by_definition: (C, C) bool, pairs of datasets whose list is complete by definition.
+    """
+
+    related: Tensor
+    scored: Tensor
+    by_definition: Tensor
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str], label_spaces: LabelSpaceSet) -> RelationTruth:
+        """Read ``relations.json``; relations of datasets that do not take part are skipped.
+
+        Raises:
+            UniLabelError: a relation is malformed or names a class that a dataset does not have.
+        """
+        source = os.fspath(path)
+        data = read_json(path)
+        if not isinstance(data, dict) or not isinstance(data.get("relations"), list):
+            raise UniLabelError(f'{source}: expected an object with a list "relations".')
+        total = label_spaces.total
+        related = torch.zeros(total, total, dtype=torch.bool)
+        unscored = torch.zeros_like(related)
+        human = torch.zeros_like(related)
+        defined = torch.zeros_like(related)
+        for key, matrix in (("relations", related), ("overlaps", unscored)):
+            for position, entry in enumerate(data.get(key, [])):
+                pair = _pair(entry, label_spaces, f"{source}: {key}[{position}]")
+                if pair is None:
+                    continue
+                a, b = pair
+                matrix[a, b] = matrix[b, a] = True
+                if key == "relations":
+                    blocks = defined if entry.get("source") == "definition" else human
+                    rows, columns = _block(label_spaces, a), _block(label_spaces, b)
+                    blocks[rows, columns] = True
+                    blocks[columns, rows] = True
+        scored = ~unscored
+        for start, stop in zip(
+            label_spaces.class_offsets[:-1], label_spaces.class_offsets[1:], strict=True
+        ):
+            scored[start:stop, start:stop] = False
+        return cls(related & scored, scored, defined & ~human)
+
+    def score(self, links: Tensor) -> dict[str, Any]:
+        """Precision, recall and F1 of linked pairs, each pair counted once.
+
+        Args:
+            links: (C, C) bool, symmetric.
+
+        Returns:
+            ``precision, recall, f1`` over all pairs, and the same under ``definition`` and
+            ``human`` where both kinds of dataset pairs occur; ``num_related``.
+        """
+        result: dict[str, Any] = self._score(links, self.scored)
+        result["num_related"] = int(self.related.triu().sum())
+        if bool(self.by_definition.any()) and not bool(self.by_definition[self.scored].all()):
+            result["definition"] = self._score(links, self.scored & self.by_definition)
+            result["human"] = self._score(links, self.scored & ~self.by_definition)
+        return result
+
+    def _score(self, links: Tensor, scored: Tensor) -> dict[str, float]:
+        upper = scored.triu()
+        found, true = links & upper, self.related & upper
+        hits = int((found & true).sum())
+        precision = hits / max(int(found.sum()), 1)
+        recall = hits / max(int(true.sum()), 1)
+        f1 = 2 * precision * recall / max(precision + recall, 1e-12)
+        return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def _block(label_spaces: LabelSpaceSet, index: int) -> slice:
+    offsets = label_spaces.class_offsets
+    dataset = next(i for i in range(len(label_spaces)) if index < offsets[i + 1])
+    return slice(offsets[dataset], offsets[dataset + 1])
+
+
+def _pair(entry: Any, label_spaces: LabelSpaceSet, where: str) -> tuple[int, int] | None:
+    """Positions in 0..C-1 of both classes, or None if a dataset does not take part."""
+    indices = []
+    for side in ("a", "b"):
+        part = entry.get(side) if isinstance(entry, dict) else None
+        if not isinstance(part, dict) or {"dataset", "label"} - set(part):
+            raise UniLabelError(f'{where}["{side}"] is {part!r}, expected {{"dataset", "label"}}.')
+        if part["dataset"] not in label_spaces.names:
+            return None
+        dataset = label_spaces.dataset_index(part["dataset"])
+        try:
+            class_id = label_spaces[dataset].index(part["label"])
+        except UniLabelError as error:
+            raise UniLabelError(f"{where}: {error}") from None
+        indices.append(label_spaces.class_offsets[dataset] + class_id)
+    if entry.get("type", "equal") not in TYPES:
+        raise UniLabelError(f'{where}: "type" is {entry["type"]!r}, expected one of {TYPES}.')
+    return indices[0], indices[1]
