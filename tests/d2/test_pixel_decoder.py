@@ -66,14 +66,10 @@ def test_published_weights_give_the_published_embedding(hidden_dim: int, trainin
         torch.testing.assert_close(grad, reference, rtol=1e-8, atol=1e-10)
 
 
-def test_branches_are_folded_where_fewer_channels_are_interpolated() -> None:
-    assert not any(PixelDecoder((48, 96, 192, 384), 0, 512, True).fold_branches)
-    assert PixelDecoder((48, 96, 192, 384), 192, 64, True).fold_branches == (
-        False,
-        False,
-        True,
-        True,
-    )
+def test_wide_branches_are_folded() -> None:
+    hrnet_w48, lite0 = (48, 96, 192, 384), (24, 40, 112, 320)
+    assert PixelDecoder(hrnet_w48, 0, 512, True).fold_branches == (False, False, True, True)
+    assert PixelDecoder(lite0, 128, 64, True).fold_branches == (False, False, True, True)
     assert PixelDecoder((64,), 8, 4, True).fold_branches == (False,)
 
 

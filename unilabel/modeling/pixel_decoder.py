@@ -28,6 +28,10 @@ __all__ = ["PixelDecoder"]
 
 _NORMS = ("BN", "SyncBN", "FrozenBN")
 
+# To upsample one channel costs as much as this many multiply-adds of the convolution, per pixel.
+# Between a CPU core (about 200) and a GPU (about 400); near the limit the choice hardly matters.
+_UPSAMPLING_COST = 250
+
 
 def _upsample(x: Tensor, size: torch.Size) -> Tensor:
     if x.shape[-2:] == size:
@@ -47,9 +51,9 @@ class PixelDecoder(nn.Module):
     conv1x1 - norm - ReLU - [3x3 blocks] - conv1x1 - [L2 normalisation].
 
     The first convolution is linear and the bilinear weights of a pixel sum to 1, so
-    ``conv(cat(x_1, up(x_2), ...)) = conv_1(x_1) + up(conv_2(x_2)) + ...`` exactly. A branch with
-    at least ``hidden_dim`` channels is therefore convolved before it is upsampled: fewer channels
-    are interpolated, and the convolution runs at the coarse size.
+    ``conv(cat(x_1, up(x_2), ...)) = conv_1(x_1) + up(conv_2(x_2)) + ...`` exactly. A branch that is
+    wide enough is therefore convolved before it is upsampled: the convolution runs at the coarse
+    size, and its upsampled input is never stored.
     """
 
     def __init__(
@@ -91,7 +95,8 @@ class PixelDecoder(nn.Module):
         self.normalize = normalize
         hidden_dim = hidden_dim or sum(self.in_channels)
         self.fold_branches = tuple(
-            i > 0 and channels >= hidden_dim for i, channels in enumerate(self.in_channels)
+            i > 0 and (hidden_dim - channels) * _UPSAMPLING_COST < channels * hidden_dim
+            for i, channels in enumerate(self.in_channels)
         )
         self.reduce = nn.Conv2d(sum(self.in_channels), hidden_dim, kernel_size=1)
         self.norm = get_norm(norm, hidden_dim)
