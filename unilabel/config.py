@@ -1,0 +1,265 @@
+"""Every configuration key of unilabel, on top of Detectron2's own.
+
+``add_unilabel_config`` adds the keys, ``load_config`` reads a YAML file and ``KEY VALUE`` overrides,
+``validate_config`` checks what several keys say together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.projection import MAPPING_MODES
+from unilabel.core.stages import Stage, StageSchedule
+
+NODE_SELECTIONS = ("fused", "ilp", "signature", "concat", "names", "text_cluster", "relations", "file")
+SOLVERS = ("exact", "uot", "links")
+
+
+def add_unilabel_config(cfg: CN) -> None:
+    """Add unilabel's keys with their defaults (our own method) to Detectron2's ``cfg``."""
+    # --- run ---------------------------------------------------------------------------------
+    # Stages in order, [name, iterations]: MULTI_HEAD, then GNN and SEG alternately, FINAL last.
+    cfg.SCHEDULE = [["MULTI_HEAD", 100000], ["GNN", 20000], ["SEG", 20000], ["FINAL", 100000]]
+    cfg.SINGLE_DATASET_MODELS = False  # baseline: one model per dataset instead of one for all
+    cfg.OUTPUT_DIR = "output/run"
+    cfg.LOG_PERIOD = 20  # iterations between two lines of progress
+
+    # --- datasets ----------------------------------------------------------------------------
+    cfg.DATASETS.NAMES = []  # built-in datasets, names of unilabel/label_spaces/*.json
+    cfg.DATASETS.CUSTOM = []  # folders {images,labels}/{train,val} + classes.json
+    cfg.DATASETS.ONLY = []  # use only these of NAMES and CUSTOM (by dataset name); empty: all
+    cfg.DATASETS.TOY = False  # generate and use the toy world (OUTPUT_DIR/toy_world)
+    cfg.DATASETS.TOY_IMAGES = [48, 32]  # training and validation images of each toy dataset
+    cfg.DATASETS.RELATIONS = ""  # relations.json, true relations; only for scoring
+    cfg.DATASETS.DESCRIPTIONS = ""  # JSON {dataset: {class: description}} over those of the datasets
+    cfg.DATASETS.VARIANTS = []  # [dataset, variant] pairs, for example [["mapillary", "paper_64"]]
+
+    # --- input -------------------------------------------------------------------------------
+    cfg.INPUT.IMAGES_PER_DATASET = 3  # images of each dataset in a batch, per GPU
+    cfg.INPUT.ACCUMULATE = 1  # batches whose gradients are added before a step
+    cfg.INPUT.CROP_SIZE = [768, 768]  # height and width of a training crop, pixels
+    cfg.INPUT.SCALE_RANGE = [0.5, 2.0]  # random resize before the crop
+    cfg.INPUT.SINGLE_CLASS_MAX_AREA = 0.8  # try again for crops with more of one class; 1: never
+    cfg.INPUT.FLIP_PROB = 0.5
+    cfg.INPUT.COLOR_JITTER = 0.25  # strength of brightness, contrast and saturation changes
+    cfg.INPUT.TEST_SHORT_SIDE = 0  # resize the short side for prediction, pixels; 0: keep
+    cfg.TEST.BATCH_SIZE = 8  # images of equal size predicted together
+    cfg.TEST.CROSS_DATASET = False  # also score every label space on every dataset
+
+    # --- network -----------------------------------------------------------------------------
+    cfg.MODEL.META_ARCHITECTURE = "UniLabelSegmentor"
+    cfg.MODEL.BACKBONE.NAME = "build_timm_backbone"
+    cfg.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]  # RGB
+    cfg.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]
+    cfg.MODEL.TIMM = CN()
+    cfg.MODEL.TIMM.NAME = "hrnet_w48"  # any timm model with feature maps
+    cfg.MODEL.TIMM.ARGS = ""  # JSON object of further arguments of timm.create_model
+    cfg.MODEL.TIMM.OUT_INDICES = []  # feature maps to use; empty: all from stride 4 on
+    cfg.MODEL.TIMM.PRETRAINED = ""  # "", a weight file, "timm" or "package:efficientnet-lite0"
+    cfg.MODEL.PIXEL_DECODER = CN()
+    cfg.MODEL.PIXEL_DECODER.HIDDEN_DIM = 0  # 0: the sum of the backbone's channels
+    cfg.MODEL.PIXEL_DECODER.CONTEXT = 0  # 3x3 blocks at stride 4
+    cfg.MODEL.PIXEL_DECODER.NORM = "BN"  # BN or SyncBN (several GPUs)
+    cfg.MODEL.EMBED_DIM = 512  # D
+    cfg.MODEL.NORMALIZE_EMBEDDING = False  # L2-normalise pixel embeddings, as the authors do
+    cfg.MODEL.MAPPING_MODE = "probability_sum"  # or logit_sum, Eq. (5)
+    cfg.MODEL.DATASET_BIAS = True  # a bias per unified label and dataset
+    cfg.MODEL.CHANNELS_LAST = True
+    cfg.MODEL.LABEL_SPACE = ""  # label_space.json that fixes the unified labels and links
+    cfg.MODEL.FIX_HUMAN_LINKS = False  # links of source "human" in it survive solving and pruning
+
+    # --- loss --------------------------------------------------------------------------------
+    cfg.LOSS = CN()
+    cfg.LOSS.STRIDE = 1  # 1: at image resolution; 4: at that of the embedding (cheaper)
+    cfg.LOSS.CLASS_WEIGHT_POWER = 0.5  # classes weigh frequency ** -power; 0: all alike
+    cfg.LOSS.CLASS_WEIGHT_LIMIT = 8.0  # largest weight over smallest
+    cfg.LOSS.OHEM_THRESHOLD = 0.0  # keep pixels with probability below this; 0: all pixels
+    cfg.LOSS.DATASET_WEIGHTS = []  # [dataset, weight] pairs; others weigh 1
+    cfg.LOSS.ORTH_WEIGHT = 0.0  # lambda_2 of Eq. (8)
+    cfg.LOSS.ORTH_FORM = "diagonal"  # Eq. (7), or "entropy" as in the authors' code
+    cfg.LOSS.ORTH_TEMPERATURE = 1.0
+
+    # --- label text --------------------------------------------------------------------------
+    cfg.TEXT = CN()
+    cfg.TEXT.ENCODER = "hashed"  # hashed, minilm, sentence:<model>, llama:<model>
+    cfg.TEXT.MODE = "description"  # name, prompt, description, prompt+description
+    cfg.TEXT.FEATURES = ""  # feature file of tools/encode_labels.py; empty: encode at the start
+
+    # --- label unification -------------------------------------------------------------------
+    cfg.UNIFY = CN()
+    cfg.UNIFY.NODES = "fused"  # how the unified labels are found, see NODE_SELECTIONS
+    cfg.UNIFY.TEXT_WEIGHT = 0.5  # share of the text in the fused score; 0: pixels only
+    cfg.UNIFY.SCORE_THRESHOLD = 0.35  # least fused score of two labels in one unified label
+    cfg.UNIFY.SIGNATURE_SHARE = 0.35  # least score of a co-occurrence tuple
+    cfg.UNIFY.NODE_PENALTY = 0.5  # lambda of Eq. (10)
+    cfg.UNIFY.TAU = 0.4  # allowed loss of recall in a merge (authors' code)
+    cfg.UNIFY.MERGE_SCORE = "recall"  # or iou, Eq. (11)
+    cfg.UNIFY.CLUSTER_EPS = 0.4  # DBSCAN radius of text_cluster, cosine distance
+    cfg.UNIFY.CACHE_PIXELS = 60000  # cached pixel embeddings of each dataset
+    cfg.UNIFY.CACHE_IMAGES = 400  # training images of each dataset that they come from
+    cfg.UNIFY.FIT_ITERATIONS = 400  # steps that fit X_u on cached embeddings; 0: none
+    cfg.UNIFY.FIT_LR = 0.01
+    cfg.UNIFY.FIT_PIXELS = 1024  # pixels of each dataset in a step
+    cfg.UNIFY.SOLVER = "exact"  # exact, uot (Algorithm 2), links (keep the links of node selection)
+    cfg.UNIFY.UNLINKED_BELOW = 0.3  # exact: a weaker best weight leaves a node without class
+    cfg.UNIFY.UOT_REG = 0.01
+    cfg.UNIFY.UOT_REG_M = 0.05
+    cfg.UNIFY.UOT_PRUNE_RATIO = 1.0
+    cfg.UNIFY.UOT_MOMENTUM = 0.7  # mu of Algorithm 2
+    cfg.UNIFY.UOT_ASCENDING = False  # repair from the worst node first, as the authors' code does
+    cfg.UNIFY.PRUNE_SHARE = 0.01  # links with a smaller share of their class are pruned
+    cfg.UNIFY.PRUNE_AT = 0.5  # position in FINAL; 0: no pruning
+
+    # --- label graph -------------------------------------------------------------------------
+    cfg.GRAPH = CN()
+    cfg.GRAPH.HIDDEN_DIM = 256
+    cfg.GRAPH.LAYERS = 3
+    cfg.GRAPH.DROPOUT = 0.0
+    cfg.GRAPH.TEMPERATURE = 0.07
+    cfg.GRAPH.ALLOW_NULL = True  # a unified label may have no class in a dataset
+    cfg.GRAPH.DATASET_EMBEDDING = True  # d_i of Eq. (1)
+    cfg.GRAPH.SOFT_START = True  # start the edges softly, with evidence; False: 0/1 links
+    cfg.GRAPH.CACHED = True  # learn on cached embeddings; False: embed a batch of images each step
+    cfg.GRAPH.PIXELS = 512  # pixels of each dataset in a step
+    cfg.GRAPH.LR = 0.003
+    cfg.GRAPH.EDGE_LR = 0.001
+    cfg.GRAPH.WEIGHT_DECAY = 0.0
+    cfg.GRAPH.HARD_SHARE = 0.75  # the loss turns from soft to solved mapping until here; 0: soft
+    cfg.GRAPH.SOLVE_PERIOD = 100  # iterations between two solves while it turns
+    cfg.GRAPH.CLIP_GRADIENT = 0.0  # largest gradient norm; 0: no limit
+
+    # --- optimizer ---------------------------------------------------------------------------
+    cfg.SOLVER.BASE_LR = 1e-4
+    cfg.SOLVER.BACKBONE_FACTOR = 0.1  # learning rate of the backbone over that of the rest
+    cfg.SOLVER.SEG_FACTOR = 1.0  # learning rate of SEG and FINAL over that of MULTI_HEAD
+    cfg.SOLVER.WEIGHT_DECAY = 0.05
+    cfg.SOLVER.POLY_POWER = 0.9
+    cfg.SOLVER.WARMUP_ITERS = 1000
+    cfg.SOLVER.CLIP_GRADIENT = 0.0  # largest gradient norm; 0: no limit
+    cfg.SOLVER.AMP_DTYPE = "bfloat16"  # used when SOLVER.AMP.ENABLED, on CUDA only
+    cfg.SOLVER.CHECKPOINT_PERIOD = 5000
+    cfg.SOLVER.KEEP_CHECKPOINTS = 2
+
+
+def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> CN:
+    """Defaults, then the YAML file with its ``_BASE_`` files, then ``KEY VALUE`` pairs.
+
+    Raises:
+        UniLabelError: file missing, YAML broken, unknown key (the nearest known one is named), or
+            a value of the wrong type.
+    """
+    cfg = get_cfg()
+    add_unilabel_config(cfg)
+    if not Path(path).is_file():
+        raise UniLabelError(f"--config-file: no such file: {path}. Known: {_known_configs()}.")
+    try:
+        loaded = CN.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
+    except (yaml.YAMLError, AttributeError, AssertionError, OSError) as error:
+        raise UniLabelError(f"{path} cannot be read as a configuration: {error}") from error
+    known = _flatten(cfg)
+    _check_keys(loaded, known, str(path))
+    try:
+        cfg.merge_from_other_cfg(loaded)
+    except (ValueError, KeyError, AssertionError) as error:
+        raise UniLabelError(f"{path}: {error}") from error
+    if len(overrides) % 2:
+        raise UniLabelError(
+            f"overrides are KEY VALUE pairs; {' '.join(overrides)!r} has no value for its last key."
+        )
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        if key not in known:
+            raise UniLabelError(_unknown(key, known, "command line"))
+        try:
+            cfg.merge_from_list([key, value])
+        except (ValueError, AssertionError, SyntaxError) as error:
+            raise UniLabelError(f"{key} {value}: {error}") from error
+    validate_config(cfg)
+    return cfg
+
+
+def validate_config(cfg: CN) -> None:
+    """Check what single values cannot tell.
+
+    Raises:
+        UniLabelError: names the key, what was found, what was expected.
+    """
+    schedule = StageSchedule(cfg.SCHEDULE)
+    stages = {s.stage for s in schedule.segments}
+    u = cfg.UNIFY
+    for key, value, choices in (
+        ("UNIFY.NODES", u.NODES, NODE_SELECTIONS),
+        ("UNIFY.SOLVER", u.SOLVER, SOLVERS),
+        ("UNIFY.MERGE_SCORE", u.MERGE_SCORE, ("recall", "iou")),
+        ("MODEL.MAPPING_MODE", cfg.MODEL.MAPPING_MODE, MAPPING_MODES),
+        ("LOSS.ORTH_FORM", cfg.LOSS.ORTH_FORM, ("diagonal", "entropy")),
+        ("LOSS.STRIDE", cfg.LOSS.STRIDE, (1, 4)),
+        ("SOLVER.AMP_DTYPE", cfg.SOLVER.AMP_DTYPE, ("bfloat16", "float16")),
+    ):
+        if value not in choices:
+            raise UniLabelError(
+                f"{key} is {value!r}, expected one of {', '.join(map(str, choices))}."
+            )
+    for key, value in (
+        ("INPUT.IMAGES_PER_DATASET", cfg.INPUT.IMAGES_PER_DATASET),
+        ("INPUT.ACCUMULATE", cfg.INPUT.ACCUMULATE),
+        ("TEST.BATCH_SIZE", cfg.TEST.BATCH_SIZE),
+        ("SOLVER.CHECKPOINT_PERIOD", cfg.SOLVER.CHECKPOINT_PERIOD),
+        ("SOLVER.KEEP_CHECKPOINTS", cfg.SOLVER.KEEP_CHECKPOINTS),
+        ("LOG_PERIOD", cfg.LOG_PERIOD),
+        ("UNIFY.CACHE_PIXELS", u.CACHE_PIXELS),
+        ("MODEL.EMBED_DIM", cfg.MODEL.EMBED_DIM),
+    ):
+        if value < 1:
+            raise UniLabelError(f"{key} is {value}, expected 1 or more.")
+    unified = stages & {Stage.GNN, Stage.SEG, Stage.FINAL}
+    if unified and Stage.MULTI_HEAD not in stages and not cfg.MODEL.LABEL_SPACE:
+        if u.NODES in ("fused", "ilp", "signature"):
+            raise UniLabelError(
+                f"UNIFY.NODES {u.NODES} measures a multi-head network, but SCHEDULE has no "
+                "MULTI_HEAD stage; add one, or choose concat, names, text_cluster or relations."
+            )
+    if u.NODES == "file" and unified and not cfg.MODEL.LABEL_SPACE:
+        raise UniLabelError("UNIFY.NODES is file, but MODEL.LABEL_SPACE names no label_space.json.")
+    if u.NODES == "relations" and unified and not cfg.DATASETS.RELATIONS:
+        raise UniLabelError("UNIFY.NODES is relations, but DATASETS.RELATIONS names no file.")
+    if not (cfg.DATASETS.NAMES or cfg.DATASETS.CUSTOM or cfg.DATASETS.TOY):
+        raise UniLabelError(
+            "no dataset is named: give DATASETS.NAMES (built-in), DATASETS.CUSTOM (your folders) or "
+            "DATASETS.TOY True."
+        )
+
+
+def _flatten(node: CN, prefix: str = "") -> set[str]:
+    keys: set[str] = set()
+    for key, value in node.items():
+        keys.add(prefix + key)
+        if isinstance(value, CN):
+            keys |= _flatten(value, f"{prefix}{key}.")
+    return keys
+
+
+def _check_keys(loaded: dict, known: set[str], source: str, prefix: str = "") -> None:
+    for key, value in loaded.items():
+        full = f"{prefix}{key}"
+        if full not in known:
+            raise UniLabelError(_unknown(full, known, source))
+        if isinstance(value, dict):
+            _check_keys(value, known, source, f"{full}.")
+
+
+def _unknown(key: str, known: set[str], source: str) -> str:
+    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.0)
+    return f"{source}: unknown configuration key {key!r}; did you mean {near[0]!r}?"
+
+
+def _known_configs() -> str:
+    found = sorted(str(p) for p in Path("configs").rglob("*.yaml"))
+    return ", ".join(found) if found else "none below ./configs (run from the project's folder)"

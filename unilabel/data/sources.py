@@ -1,0 +1,245 @@
+"""A dataset as unilabel sees it: a label space, samples of a split, and a decoder of label files.
+
+Anybody's folder becomes one through :func:`folder_source`; the built-in datasets are in
+``unilabel/data/builtin.py``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.label_space import LabelSpace
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and its label file."""
+
+    image: str
+    label: str
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Where the images and labels of a dataset come from.
+
+    Attributes:
+        label_space: the classes.
+        list_samples: split ("train" or "val") -> samples, sorted.
+        decode_label: label file -> (H, W) uint8 contiguous class ids, 255 (ignore) elsewhere.
+        root: the folder, for messages.
+    """
+
+    label_space: LabelSpace
+    list_samples: Callable[[str], list[Sample]]
+    decode_label: Callable[[str], np.ndarray]
+    root: str
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+        return self.label_space.name
+
+    def with_label_space(self, label_space: LabelSpace) -> DatasetSource:
+        """The same files under an edited label space (descriptions, for example)."""
+        return replace(self, label_space=label_space)
+
+    def samples(self, split: str) -> list[Sample]:
+        """Samples of a split.
+
+        Raises:
+            UniLabelError: there is none.
+        """
+        found = self.list_samples(split)
+        if not found:
+            raise UniLabelError(
+                f"dataset {self.name!r} has no images in its split {split!r} below {self.root}; "
+                "see datasets/README.md for the expected folders."
+            )
+        return found
+
+
+def resolve_folder(folder: str) -> Path:
+    """Absolute path of a custom folder: as given, or below $DETECTRON2_DATASETS.
+
+    Raises:
+        UniLabelError: it is in neither place.
+    """
+    root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
+    given = Path(folder).expanduser()
+    for candidate in (given, root / given):
+        if (candidate / "classes.json").is_file():
+            return candidate.resolve()
+    raise UniLabelError(
+        f"DATASETS.CUSTOM: no classes.json in {given} nor in {root / given}; give the folder's path, "
+        "absolute or relative to $DETECTRON2_DATASETS."
+    )
+
+
+def folder_source(folder: str) -> DatasetSource:
+    """A dataset of the form ``images/{train,val}``, ``labels/{train,val}``, ``classes.json``.
+
+    Label files are 8-bit single-channel PNGs of class ids; the ignore label marks other pixels.
+
+    Raises:
+        UniLabelError: the folder or its class list is wrong.
+    """
+    root = resolve_folder(folder)
+    space = LabelSpace.from_json(root / "classes.json")
+
+    def list_samples(split: str) -> list[Sample]:
+        return pair_by_stem(root / "images" / split, root / "labels" / split, space.name)
+
+    def decode(path: str) -> np.ndarray:
+        return check_ids(read_id_png(path), space, path)
+
+    return DatasetSource(space, list_samples, decode, str(root))
+
+
+def pair_by_stem(images: Path, labels: Path, dataset: str) -> list[Sample]:
+    """Images and label PNGs of the same stem.
+
+    Raises:
+        UniLabelError: an image without label, a label without image, or two files of one stem.
+    """
+    image_files = _by_stem(images, IMAGE_SUFFIXES)
+    label_files = _by_stem(labels, (".png",))
+    for stem in sorted(image_files.keys() ^ label_files.keys()):
+        if stem in image_files:
+            raise UniLabelError(
+                f"dataset {dataset!r}: image {image_files[stem]} has no label "
+                f"{labels / (stem + '.png')}; add it or move the image away."
+            )
+        raise UniLabelError(
+            f"dataset {dataset!r}: label {label_files[stem]} has no image in {images}; add it or "
+            "move the label away."
+        )
+    return [Sample(str(image_files[s]), str(label_files[s])) for s in sorted(image_files)]
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    if not folder.is_dir():
+        return files
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in suffixes:
+            continue
+        if path.stem in files:
+            raise UniLabelError(f"{files[path.stem]} and {path} have the same stem; rename one.")
+        files[path.stem] = path
+    return files
+
+
+def read_image(path: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB image, upright (EXIF orientation applied).
+
+    Raises:
+        UniLabelError: the file is missing, truncated or no image.
+    """
+    data = _read_bytes(path)
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if bgr is None or _is_truncated(data):
+        raise UniLabelError(
+            f"{path} cannot be decoded as an image ({data.size} bytes); it is damaged or truncated: "
+            "fetch it again or remove it together with its label."
+        )
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def read_id_png(path: str) -> np.ndarray:
+    """(H, W) uint8 values of a single-channel or palette PNG, as stored.
+
+    Raises:
+        UniLabelError: missing, damaged, several channels or 16 bits.
+    """
+    data = _read_bytes(path)
+    header = data[:33].tobytes()
+    if len(header) == 33 and header.startswith(b"\x89PNG") and header[25] == 3:
+        return _read_palette(path)  # OpenCV would expand the palette to colours
+    ids = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if ids is None or _is_truncated(data):
+        raise UniLabelError(
+            f"{path} cannot be decoded as a label map ({data.size} bytes); it is damaged or "
+            "truncated: fetch it again."
+        )
+    if ids.ndim != 2 or ids.dtype != np.uint8:
+        channels = 1 if ids.ndim == 2 else ids.shape[2]
+        raise UniLabelError(
+            f"{path} has {channels} channel(s) of {ids.dtype}, expected an 8-bit single-channel PNG "
+            "of class ids (255 = ignore); convert colours to ids first."
+        )
+    return ids
+
+
+def _read_palette(path: str) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image, dtype=np.uint8)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UniLabelError(f"{path} cannot be decoded as a label map: {error}.") from error
+
+
+def _read_bytes(path: str) -> np.ndarray:
+    try:
+        return np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise UniLabelError(f"cannot read {path}: {error.strerror or error}.") from error
+
+
+def _is_truncated(data: np.ndarray) -> bool:
+    """A JPEG or PNG without its end marker: decoders fill the missing part with grey."""
+    start, tail = data[:4].tobytes(), data[-64:].tobytes()
+    if start.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in data[-4096:].tobytes()
+    return start == b"\x89PNG" and b"IEND" not in tail
+
+
+def check_ids(ids: np.ndarray, space: LabelSpace, path: str) -> np.ndarray:
+    """Return ``ids`` with the ignore label as 255.
+
+    Raises:
+        UniLabelError: an id belongs to no class.
+    """
+    counts = np.bincount(ids.reshape(-1), minlength=256)
+    allowed = np.zeros(256, bool)
+    allowed[: space.num_classes] = True
+    allowed[[space.ignore_label, 255]] = True
+    wrong = np.flatnonzero((counts > 0) & ~allowed)
+    if len(wrong):
+        raise UniLabelError(
+            f"{path}: label id {wrong[0]} on {counts[wrong[0]]} pixels, expected "
+            f"0..{space.num_classes - 1} or {space.ignore_label} (ignore) for dataset "
+            f"{space.name!r}; add the class to classes.json or correct the label file."
+        )
+    if space.ignore_label != 255:
+        ids = np.where(ids == space.ignore_label, np.uint8(255), ids)
+    return ids
+
+
+def load_sample(source: DatasetSource, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """Decode image (H, W, 3) RGB and label (H, W), both uint8.
+
+    Raises:
+        UniLabelError: a file is bad, or the two differ in size.
+    """
+    image = read_image(sample.image)
+    label = source.decode_label(sample.label)
+    if image.shape[:2] != label.shape:
+        raise UniLabelError(
+            f"{sample.image} has the size {image.shape[1]}x{image.shape[0]}, its label "
+            f"{sample.label} {label.shape[1]}x{label.shape[0]}; both must be equal: resize the label "
+            "with nearest neighbour or take the right file."
+        )
+    return image, label
