@@ -1,0 +1,112 @@
+"""Label tables: the published datasets in ``unilabel/label_spaces`` and a user's ``classes.json``.
+
+A table is a :class:`LabelSpace` plus what only text methods need, the other names of its classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import read_json
+from unilabel.core.label_space import LabelSpace, LabelSpaceSet
+
+VARIANT_MARK = "@"
+PAPER_DATASETS = (
+    "cityscapes",
+    "mapillary@paper_64",
+    "sunrgbd37",
+    "bdd100k",
+    "idd26",
+    "ade20k150",
+    "coco_panoptic133",
+)
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """One label space with the other names of its classes.
+
+    Attributes:
+        label_space: C_i classes.
+        synonyms: per class the other words that the dataset itself gives for it
+            (``"synonyms"`` in the JSON file), often none.
+    """
+
+    label_space: LabelSpace
+    synonyms: tuple[tuple[str, ...], ...]
+
+
+def builtin_names() -> list[str]:
+    """Names of the published datasets whose tables come with the package."""
+    folder = files("unilabel") / "label_spaces"
+    return sorted(p.name[: -len(".json")] for p in folder.iterdir() if p.name.endswith(".json"))
+
+
+def load_table(spec: str) -> LabelTable:
+    """Read one label table.
+
+    Args:
+        spec: the name of a published dataset (``cityscapes``), a variant of it that leaves classes
+            out (``mapillary@paper_64``), a folder with a ``classes.json``, or a JSON file.
+
+    Raises:
+        UniLabelError: there is no such dataset, variant or file, or its content is wrong.
+    """
+    name, _, variant = spec.partition(VARIANT_MARK)
+    path = Path(spec)
+    if name in builtin_names():
+        source = str(files("unilabel") / "label_spaces" / f"{name}.json")
+    elif path.is_dir():
+        source, variant = str(path / "classes.json"), ""
+    elif path.suffix == ".json":
+        source, variant = str(path), ""
+    else:
+        near = get_close_matches(name, builtin_names(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UniLabelError(
+            f"no label table {spec!r}.{hint} Known names: {', '.join(builtin_names())}; or give a "
+            "folder that holds a classes.json."
+        )
+    data = read_json(source)
+    if variant:
+        data = _without_dropped(data, variant, source)
+    return LabelTable(LabelSpace.from_dict(data, source), _synonyms(data, source))
+
+
+def load_tables(specs: Iterable[str]) -> tuple[LabelSpaceSet, list[LabelTable]]:
+    """Read several label tables, in order, as one :class:`LabelSpaceSet`."""
+    tables = [load_table(spec) for spec in specs]
+    return LabelSpaceSet(table.label_space for table in tables), tables
+
+
+def _without_dropped(data: Any, variant: str, source: str) -> dict[str, Any]:
+    """The table without the classes under ``variants[variant]["drop"]``, ids closed up again."""
+    variants = data.get("variants", {})
+    usable = sorted(k for k, v in variants.items() if isinstance(v, dict) and "drop" in v)
+    if variant not in usable:
+        raise UniLabelError(
+            f"{source}: no variant {variant!r} that leaves classes out; there is: "
+            f"{', '.join(usable) or 'none'}."
+        )
+    dropped = variants[variant]["drop"]
+    kept = [c for c in data["classes"] if c["name"] not in dropped]
+    return {**data, "classes": [{**c, "id": i} for i, c in enumerate(kept)]}
+
+
+def _synonyms(data: dict[str, Any], source: str) -> tuple[tuple[str, ...], ...]:
+    rows = []
+    for entry in data["classes"]:
+        words = entry.get("synonyms", [])
+        if not isinstance(words, list) or not all(isinstance(w, str) and w for w in words):
+            raise UniLabelError(
+                f'{source}: class {entry["name"]!r}: "synonyms" is {words!r}, expected a list of '
+                "words."
+            )
+        rows.append(tuple(w for w in words if w != entry["name"]))
+    return tuple(rows)
