@@ -1,0 +1,294 @@
+"""The learned label space as an artefact: ``label_space.json``.
+
+Letters: K datasets, C classes of all datasets, N unified labels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import read_json, write_json
+from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.label_space import LabelSpaceSet, clean_text, default_color
+
+SCHEMA = "unilabel/label_space"
+VERSION = 1
+SOURCES = ("learned", "text", "human")
+MAX_UNIFIED = 20_000
+
+
+@dataclass(frozen=True)
+class Link:
+    """One unified label stands for a class of a dataset.
+
+    Attributes:
+        source: who said so: ``learned``, ``text`` or ``human``.
+        weight: confidence in 0..1 (edge weight or score).
+    """
+
+    source: str = "learned"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class UnifiedLabelSpace:
+    """N unified labels, what they are called and what they stand for.
+
+    Attributes:
+        mapping: the links as matrices.
+        names: N distinct names.
+        colors: N display colours.
+        links: (unified label, dataset, class id) -> :class:`Link`; exactly the links of ``mapping``.
+        checked: unified labels that a person has marked as checked.
+        provenance: free notes (configuration, seed, versions).
+    """
+
+    mapping: LabelMapping
+    names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    links: dict[tuple[int, str, int], Link]
+    checked: frozenset[int] = frozenset()
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label_spaces(self) -> LabelSpaceSet:
+        """The datasets' label spaces."""
+        return self.mapping.label_spaces
+
+    @classmethod
+    def from_mapping(
+        cls,
+        mapping: LabelMapping,
+        weights: Tensor | None = None,
+        source: str = "learned",
+        provenance: dict[str, Any] | None = None,
+        human_links: Tensor | None = None,
+    ) -> UnifiedLabelSpace:
+        """Name and colour the unified labels after the classes that they stand for.
+
+        Args:
+            mapping: the links.
+            weights: (N, C) confidence of the links; None: 1.
+            source: who made them.
+            provenance: notes to keep.
+            human_links: (N, C) bool, links whose source is ``human``.
+        """
+        links = {}
+        offsets = dict(
+            zip(mapping.label_spaces.names, mapping.label_spaces.class_offsets, strict=False)
+        )
+        for name, matrix in mapping.matrices.items():
+            for row, column in torch.nonzero(matrix).tolist():
+                weight = 1.0 if weights is None else float(weights[row, offsets[name] + column])
+                human = human_links is not None and bool(human_links[row, offsets[name] + column])
+                links[row, name, column] = Link(
+                    "human" if human else source, min(1.0, max(0.0, round(weight, 6)))
+                )
+        names, colors = _names_and_colors(mapping)
+        return cls(mapping, names, colors, links, provenance=dict(provenance or {}))
+
+    def human_links(self) -> Tensor:
+        """(N, C) bool: links that a person made or confirmed."""
+        matrix = torch.zeros_like(self.mapping.stacked())
+        offsets = dict(zip(self.label_spaces.names, self.label_spaces.class_offsets, strict=False))
+        for (row, dataset, column), link in self.links.items():
+            matrix[row, offsets[dataset] + column] = link.source == "human"
+        return matrix
+
+    def with_mapping(self, mapping: LabelMapping, source: str = "learned") -> UnifiedLabelSpace:
+        """The same names with other links; links that stay keep their source and weight."""
+        fresh = UnifiedLabelSpace.from_mapping(mapping, source=source)
+        links = {key: self.links.get(key, link) for key, link in fresh.links.items()}
+        return replace(self, mapping=mapping, links=links)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        active = self.mapping.active().tolist()
+        labels = []
+        for row, (name, color) in enumerate(zip(self.names, self.colors, strict=True)):
+            links: dict[str, Any] = {}
+            for space in self.label_spaces:
+                column = int(self.mapping.class_of(space.name)[row])
+                if column < 0:
+                    links[space.name] = None
+                    continue
+                link = self.links[row, space.name, column]
+                links[space.name] = {
+                    "class": space.class_names[column],
+                    "source": link.source,
+                    "weight": link.weight,
+                }
+            labels.append(
+                {
+                    "id": row,
+                    "name": name,
+                    "color": list(color),
+                    "active": active[row],
+                    "checked": row in self.checked,
+                    "links": links,
+                }
+            )
+        return {
+            "schema": SCHEMA,
+            "version": VERSION,
+            "checksum": self.mapping.checksum(),
+            "provenance": self.provenance,
+            "datasets": self.label_spaces.to_list(),
+            "labels": labels,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write ``label_space.json`` atomically."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> UnifiedLabelSpace:
+        """Read and check ``label_space.json``."""
+        return cls.from_dict(read_json(path), os.fspath(path))
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str = "label space") -> UnifiedLabelSpace:
+        """Read the JSON form.
+
+        Raises:
+            UniLabelError: wrong schema or version, unknown class, broken constraint.
+        """
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+            raise UniLabelError(f'{source}: "schema" is {found!r}, expected {SCHEMA!r}.')
+        if data.get("version") != VERSION:
+            raise UniLabelError(
+                f'{source}: "version" is {data.get("version")!r}, this program reads {VERSION}.'
+            )
+        spaces = LabelSpaceSet.from_list(data.get("datasets"), f'{source}: "datasets"')
+        labels = data.get("labels")
+        if not isinstance(labels, list) or not 1 <= len(labels) <= MAX_UNIFIED:
+            raise UniLabelError(
+                f'{source}: expected a list "labels" of 1 to {MAX_UNIFIED} entries.'
+            )
+        matrices = {s.name: torch.zeros(len(labels), s.num_classes) for s in spaces}
+        names: list[str] = []
+        colors: list[tuple[int, int, int]] = []
+        links: dict[tuple[int, str, int], Link] = {}
+        checked = set()
+        for row, entry in enumerate(labels):
+            where = f"{source}: labels[{row}]"
+            if not isinstance(entry, dict) or entry.get("id") != row:
+                raise UniLabelError(f'{where} must be an object with "id" {row}.')
+            names.append(clean_text(entry.get("name"), f'{where}["name"]'))
+            color = entry.get("color", default_color(row))
+            if len(color) != 3 or any(type(v) is not int or not 0 <= v <= 255 for v in color):
+                raise UniLabelError(f'{where}["color"] is {color!r}, expected three 0..255.')
+            colors.append((color[0], color[1], color[2]))
+            if entry.get("checked") is True:
+                checked.add(row)
+            for dataset, column, link in _read_links(entry.get("links"), spaces, where):
+                matrices[dataset][row, column] = 1
+                links[row, dataset, column] = link
+        double = [n for n, count in Counter(names).items() if count > 1]
+        if double:
+            raise UniLabelError(
+                f"{source}: two unified labels are named {double[0]!r}; rename one."
+            )
+        try:
+            mapping = LabelMapping(spaces, matrices)
+        except UniLabelError as error:
+            raise UniLabelError(f"{source}: {error}") from None
+        provenance = data.get("provenance", {})
+        if not isinstance(provenance, dict):
+            raise UniLabelError(f'{source}: "provenance" must be an object.')
+        return cls(mapping, tuple(names), tuple(colors), links, frozenset(checked), provenance)
+
+
+def _read_links(data: Any, spaces: LabelSpaceSet, where: str) -> Sequence[tuple[str, int, Link]]:
+    if not isinstance(data, dict):
+        raise UniLabelError(f'{where}["links"] is {type(data).__name__}, expected an object.')
+    found = []
+    for dataset, value in data.items():
+        try:
+            space = spaces.get(dataset)
+            if value is None:
+                continue
+            if not isinstance(value, dict):
+                raise UniLabelError(
+                    f'expected null or {{"class", "source", "weight"}}, not {value!r}'
+                )
+            column = space.index(value.get("class"))
+        except UniLabelError as error:
+            raise UniLabelError(f'{where}["links"]: {error}') from None
+        kind, weight = value.get("source", "human"), value.get("weight", 1.0)
+        if kind not in SOURCES:
+            raise UniLabelError(f"{where}: link source {kind!r}, expected one of {SOURCES}.")
+        if not isinstance(weight, int | float) or not 0 <= weight <= 1:
+            raise UniLabelError(f"{where}: link weight {weight!r}, expected a number of 0..1.")
+        found.append((dataset, column, Link(kind, float(weight))))
+    return found
+
+
+def _names_and_colors(
+    mapping: LabelMapping,
+) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    """Each unified label is called after its most specific class: the one with fewest labels."""
+    names: list[str] = []
+    colors: list[tuple[int, int, int]] = []
+    taken_colors: set[tuple[int, int, int]] = set()
+    counts: Counter[str] = Counter()
+    widths = {n: m.sum(0).tolist() for n, m in mapping.matrices.items()}
+    classes = {n: mapping.class_of(n).tolist() for n in mapping.matrices}
+    for row in range(mapping.num_unified):
+        options = []
+        for space in mapping.label_spaces:
+            column = classes[space.name][row]
+            if column >= 0:
+                width = widths[space.name][column]
+                options.append((width, space.class_names[column], space.colors[column]))
+        votes = Counter(name for _, name, _ in options)
+        options.sort(key=lambda o: (o[0], -votes[o[1]], len(o[1]), o[1]))
+        name = options[0][1] if options else "unused"
+        counts[name] += 1
+        names.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+        free = [c for _, _, c in options if c not in taken_colors]
+        color = free[0] if free else default_color(row + 1)
+        taken_colors.add(color)
+        colors.append(color)
+    return tuple(names), tuple(colors)
+
+
+def class_relations(mapping: LabelMapping) -> list[dict[str, Any]]:
+    """Relations that a mapping implies between classes of different datasets.
+
+    Returns:
+        dicts ``{"a": {"dataset", "label"}, "b": {...}, "type", "shared"}`` with a before b; type is
+        ``equal`` (same unified labels), ``subset``, ``superset`` or ``overlap``; ``shared`` counts
+        the unified labels in common.
+    """
+    rows = mapping.stacked()
+    labels = [(s.name, n) for s in mapping.label_spaces for n in s.class_names]
+    found = []
+    for a, b in torch.nonzero(mapping.links().triu()).tolist():
+        one, two = rows[:, a], rows[:, b]
+        if torch.equal(one, two):
+            kind = "equal"
+        elif not bool((one & ~two).any()):
+            kind = "subset"
+        elif not bool((two & ~one).any()):
+            kind = "superset"
+        else:
+            kind = "overlap"
+        found.append(
+            {
+                "a": dict(zip(("dataset", "label"), labels[a], strict=True)),
+                "b": dict(zip(("dataset", "label"), labels[b], strict=True)),
+                "type": kind,
+                "shared": int((one & two).sum()),
+            }
+        )
+    return found

@@ -1,0 +1,131 @@
+"""Training augmentation: random resize, crop, flip and colour, drawn from one generator per sample.
+
+The crop window is cut from the source image first and only that window is resized, which gives the
+pixels of "resize, then crop" at a fraction of the cost (docs/DEVIATIONS.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+cv2.setNumThreads(0)  # loader workers are the parallelism; OpenCV's own threads only contend
+
+TRIES = 10  # crops drawn until no class covers too much
+
+
+@dataclass(frozen=True)
+class TrainAugmentation:
+    """Random resize by a ratio, crop, flip and colour change (Section 4, implementation details).
+
+    Attributes:
+        crop_size: (height, width) of the result, pixels.
+        scale_range: least and largest resize ratio.
+        single_class_max_area: a crop with a larger share of one class is drawn again (10 times).
+        flip_prob: probability of a horizontal flip.
+        color_jitter: strength of brightness, contrast and saturation changes, 0 for none.
+    """
+
+    crop_size: tuple[int, int]
+    scale_range: tuple[float, float]
+    single_class_max_area: float
+    flip_prob: float
+    color_jitter: float
+
+    def __call__(
+        self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Augment one sample.
+
+        Args:
+            image: (H, W, 3) uint8.
+            label: (H, W) uint8, 255 = ignore.
+            rng: all randomness comes from here.
+
+        Returns:
+            image and label of ``crop_size``; parts outside the source are 0 and 255.
+        """
+        scale = float(np.exp(rng.uniform(*np.log(self.scale_range))))
+        top, left = self._window(label, scale, rng)
+        image, label = self._cut(image, label, scale, top, left)
+        if rng.random() < self.flip_prob:
+            image, label = image[:, ::-1], label[:, ::-1]
+        if self.color_jitter > 0:
+            image = _change_colors(image, self.color_jitter, rng)
+        return np.ascontiguousarray(image), np.ascontiguousarray(label)
+
+    def _window(
+        self, label: np.ndarray, scale: float, rng: np.random.Generator
+    ) -> tuple[float, float]:
+        """Top left corner of the window in source pixels (0 where the source is smaller)."""
+        free = [
+            max(0.0, size - crop / scale)
+            for size, crop in zip(label.shape, self.crop_size, strict=True)
+        ]
+        for _ in range(TRIES):
+            top, left = (float(rng.uniform(0, f)) for f in free)
+            if self.single_class_max_area >= 1:
+                break
+            bottom, right = (
+                int(start + crop / scale)
+                for start, crop in zip((top, left), self.crop_size, strict=True)
+            )
+            # Every fourth pixel is enough to judge shares and 16 times cheaper.
+            counts = np.bincount(label[int(top) : bottom : 4, int(left) : right : 4].reshape(-1))
+            counts = counts[:255]
+            if np.count_nonzero(counts) > 1 and (
+                counts.max() < self.single_class_max_area * counts.sum()
+            ):
+                break
+        return top, left
+
+    def _cut(
+        self, image: np.ndarray, label: np.ndarray, scale: float, top: float, left: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        height, width = self.crop_size
+        y0, x0 = int(top), int(left)
+        y1 = min(label.shape[0], y0 + max(1, round(height / scale)))
+        x1 = min(label.shape[1], x0 + max(1, round(width / scale)))
+        size = (
+            min(width, max(1, round((x1 - x0) * scale))),
+            min(height, max(1, round((y1 - y0) * scale))),
+        )
+        shrink = scale < 1
+        small = cv2.resize(
+            image[y0:y1, x0:x1],
+            size,
+            interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR,
+        )
+        ids = cv2.resize(label[y0:y1, x0:x1], size, interpolation=cv2.INTER_NEAREST)
+        if size == (width, height):
+            return small, ids
+        full = np.zeros((height, width, 3), np.uint8)
+        full_ids = np.full((height, width), 255, np.uint8)
+        full[: size[1], : size[0]] = small
+        full_ids[: size[1], : size[0]] = ids
+        return full, full_ids
+
+
+def _change_colors(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast and saturation, each with probability one half."""
+    draw = rng.uniform(-strength, strength, 3)
+    use = rng.random(3) < 0.5
+    gain = 1 + draw[0] * use[0]
+    shift = 128 * draw[1] * use[1]
+    x = image.astype(np.float32) * gain + shift
+    if use[2]:
+        grey = x @ np.array([0.299, 0.587, 0.114], np.float32)
+        x = grey[..., None] + (1 + draw[2]) * (x - grey[..., None])
+    return np.clip(x, 0, 255).astype(np.uint8)
+
+
+def resize_short_side(image: np.ndarray, short_side: int) -> np.ndarray:
+    """Resize an image (H, W, 3) so that its short side has ``short_side`` pixels; 0 keeps it."""
+    height, width = image.shape[:2]
+    if short_side <= 0 or min(height, width) == short_side:
+        return image
+    scale = short_side / min(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

@@ -1,0 +1,234 @@
+"""Datasets of a configuration, and the loaders over them.
+
+A training item is ``{"image": (3, H, W) uint8, "sem_seg": (H, W) uint8, "dataset_name",
+"dataset_id", "file_name", "height", "width"}``; the dataset travels with the sample by name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from torch.utils.data import DataLoader, Dataset
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
+from unilabel.data.augment import TrainAugmentation, resize_short_side
+from unilabel.data.builtin import builtin_source, datasets_root
+from unilabel.data.samplers import BalancedDatasetSampler, Draw
+from unilabel.data.sources import SPLITS, DatasetSource, Sample, folder_source, load_sample
+from unilabel.text.prompts import with_descriptions
+
+logger = logging.getLogger(__name__)
+
+
+def build_sources(cfg: CfgNode) -> list[DatasetSource]:
+    """The datasets that the configuration names, in order, with their descriptions.
+
+    Toy datasets are generated first if they are not there yet.
+
+    Raises:
+        UniLabelError: a dataset is unknown, missing or named twice.
+    """
+    variants = dict(map(tuple, cfg.DATASETS.VARIANTS))
+    folders = list(cfg.DATASETS.CUSTOM)
+    if cfg.DATASETS.TOY:
+        world = toy_root(cfg)
+        train, val = cfg.DATASETS.TOY_IMAGES
+        write_toy_world(world, cfg.SEED, train, val)
+        folders += [str(world / name) for name in TOY_DATASETS]
+    sources = [builtin_source(n, datasets_root(), variants.get(n)) for n in cfg.DATASETS.NAMES]
+    sources += [folder_source(folder) for folder in folders]
+    spaces = LabelSpaceSet(s.label_space for s in sources)  # refuses doubles
+    only = list(cfg.DATASETS.ONLY)
+    for name in only:
+        spaces.dataset_index(name)
+    sources = [s for s in sources if not only or s.name in only]
+    if cfg.DATASETS.DESCRIPTIONS:
+        kept = LabelSpaceSet(s.label_space for s in sources)
+        described = with_descriptions(kept, cfg.DATASETS.DESCRIPTIONS)
+        sources = [s.with_label_space(d) for s, d in zip(sources, described, strict=True)]
+    return sources
+
+
+def toy_root(cfg: CfgNode) -> Path:
+    """Folder of the toy world of this run."""
+    return Path(cfg.OUTPUT_DIR) / "toy_world"
+
+
+def register_sources(sources: Sequence[DatasetSource]) -> None:
+    """Put ``<dataset>_<split>`` into Detectron2's catalogs, so that its tools can show them."""
+    for source in sources:
+        for split in SPLITS:
+            name = f"{source.name}_{split}"
+            if name in DatasetCatalog.list():
+                DatasetCatalog.remove(name)
+                MetadataCatalog.remove(name)
+            DatasetCatalog.register(
+                name,
+                lambda source=source, split=split: [
+                    {
+                        "file_name": s.image,
+                        "sem_seg_file_name": s.label,
+                        "dataset_name": source.name,
+                    }
+                    for s in source.samples(split)
+                ],
+            )
+            MetadataCatalog.get(name).set(
+                stuff_classes=list(source.label_space.class_names),
+                stuff_colors=[list(c) for c in source.label_space.colors],
+                ignore_label=255,
+                evaluator_type="sem_seg",
+            )
+
+
+class TrainDataset(Dataset):
+    """Loads and augments the draws of the sampler, from all datasets."""
+
+    def __init__(self, cfg: CfgNode, sources: Sequence[DatasetSource]) -> None:
+        """List the training samples of every dataset."""
+        self.sources = list(sources)
+        self.samples: list[list[Sample]] = [s.samples("train") for s in sources]
+        self.augment = TrainAugmentation(
+            crop_size=tuple(cfg.INPUT.CROP_SIZE),
+            scale_range=tuple(cfg.INPUT.SCALE_RANGE),
+            single_class_max_area=cfg.INPUT.SINGLE_CLASS_MAX_AREA,
+            flip_prob=cfg.INPUT.FLIP_PROB,
+            color_jitter=cfg.INPUT.COLOR_JITTER,
+        )
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        source = self.sources[draw.dataset]
+        sample = self.samples[draw.dataset][draw.index]
+        image, label = load_sample(source, sample)
+        image, label = self.augment(image, label, np.random.default_rng(draw.key))
+        return _item(source, draw.dataset, sample, image, label, label.shape)
+
+
+class EvalDataset(Dataset):
+    """Whole images of one dataset and split, without augmentation."""
+
+    def __init__(
+        self,
+        source: DatasetSource,
+        dataset_id: int,
+        samples: Sequence[Sample],
+        short_side: int = 0,
+    ) -> None:
+        """Keep the samples; ``short_side`` as INPUT.TEST_SHORT_SIDE."""
+        self.source = source
+        self.dataset_id = dataset_id
+        self.samples = list(samples)
+        self.short_side = short_side
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        sample = self.samples[index]
+        image, label = load_sample(self.source, sample)
+        resized = resize_short_side(image, self.short_side)
+        return _item(self.source, self.dataset_id, sample, resized, label, label.shape)
+
+
+def _item(
+    source: DatasetSource,
+    dataset_id: int,
+    sample: Sample,
+    image: np.ndarray,
+    label: np.ndarray,
+    size: tuple[int, ...],
+) -> dict[str, Any]:
+    return {
+        "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+        "sem_seg": torch.from_numpy(label),
+        "dataset_name": source.name,
+        "dataset_id": dataset_id,
+        "file_name": sample.image,
+        "sem_seg_file_name": sample.label,
+        "height": size[0],
+        "width": size[1],
+    }
+
+
+def _as_list(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return batch
+
+
+def build_train_loader(
+    cfg: CfgNode, sources: Sequence[DatasetSource], start: int, stop: int, rank: int, world: int
+) -> DataLoader:
+    """Batches ``start`` to ``stop`` of this rank; one worker pool for all datasets."""
+    dataset = TrainDataset(cfg, sources)
+    sampler = BalancedDatasetSampler(
+        [len(s) for s in dataset.samples],
+        cfg.INPUT.IMAGES_PER_DATASET,
+        cfg.SEED,
+        rank,
+        world,
+        start,
+        stop,
+    )
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=_as_list,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def build_eval_loader(
+    cfg: CfgNode,
+    source: DatasetSource,
+    dataset_id: int,
+    samples: Sequence[Sample],
+    rank: int = 0,
+    world: int = 1,
+) -> DataLoader:
+    """Images ``rank, rank + world, ...`` of ``samples``: none is lost, none counts twice."""
+    dataset = EvalDataset(source, dataset_id, samples[rank::world], cfg.INPUT.TEST_SHORT_SIDE)
+    return DataLoader(
+        dataset,
+        batch_size=cfg.TEST.BATCH_SIZE,
+        num_workers=min(cfg.DATALOADER.NUM_WORKERS, 2),
+        collate_fn=_as_list,
+    )
+
+
+def class_pixel_counts(
+    source: DatasetSource, samples: Sequence[Sample], limit: int
+) -> torch.Tensor:
+    """(C_i,) pixels of each class in up to ``limit`` evenly spread label maps."""
+    step = max(1, len(samples) // limit)
+    counts = np.zeros(256, np.int64)
+    for sample in samples[::step]:
+        counts += np.bincount(source.decode_label(sample.label).reshape(-1), minlength=256)
+    return torch.from_numpy(counts[: source.label_space.num_classes])
+
+
+def check_first_samples(sources: Sequence[DatasetSource]) -> None:
+    """Decode the first training and validation sample of every dataset, before anything starts.
+
+    Raises:
+        UniLabelError: a dataset is empty, or its first files are bad.
+    """
+    for source in sources:
+        for split in SPLITS:
+            samples = source.samples(split)
+            load_sample(source, samples[0])
+            logger.info(
+                "%s %s: %d images, %d classes",
+                source.name,
+                split,
+                len(samples),
+                source.label_space.num_classes,
+            )

@@ -1,0 +1,96 @@
+"""Segmentation heads: one per dataset (baseline, first stage) and the unified one.
+
+Letters: B images, K datasets, C_i classes of dataset i, C = sum of C_i, N unified labels,
+D embedding dim, h x w feature size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unilabel.core.projection import MappingMode, dataset_logits, unified_logits
+
+
+class MultiSegHead(nn.Module):
+    """A linear classifier per dataset on shared pixel embeddings, Eq. (9)."""
+
+    def __init__(self, num_classes: Sequence[int], embed_dim: int) -> None:
+        """Random classifiers W_i of shape (C_i, D)."""
+        super().__init__()
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.randn(c, embed_dim) * embed_dim**-0.5) for c in num_classes
+        )
+
+    def forward(self, pixel_embedding: Tensor, dataset_id: int) -> Tensor:
+        """(B, D, h, w) -> (B, C_i, h, w)."""
+        return unified_logits(pixel_embedding, self.weights[dataset_id])
+
+
+class UniSegHead(nn.Module):
+    """The unified head: pixel embedding -> unified labels -> classes of a dataset.
+
+    Attributes:
+        label_embedding: (N, D) X_u.
+        dataset_bias: (K, N), added to the unified logits on images of a dataset; zero if unused.
+        mapping: (N, C) bool buffer, all label mappings beside each other.
+    """
+
+    mapping: Tensor
+
+    def __init__(
+        self,
+        num_classes: Sequence[int],
+        num_unified: int,
+        embed_dim: int,
+        mode: MappingMode,
+        use_dataset_bias: bool,
+    ) -> None:
+        """A head without a label space; see :meth:`set_label_space`."""
+        super().__init__()
+        self.num_classes = list(num_classes)
+        self.mode = mode
+        total = sum(self.num_classes)
+        self.label_embedding = nn.Parameter(torch.zeros(num_unified, embed_dim))
+        self.dataset_bias = nn.Parameter(
+            torch.zeros(len(self.num_classes), num_unified), requires_grad=use_dataset_bias
+        )
+        self.use_dataset_bias = use_dataset_bias
+        self.register_buffer("mapping", torch.zeros(num_unified, total, dtype=torch.bool))
+
+    @property
+    def num_unified(self) -> int:
+        """N."""
+        return self.label_embedding.shape[0]
+
+    def set_label_space(
+        self, label_embedding: Tensor, mapping: Tensor, dataset_bias: Tensor | None = None
+    ) -> None:
+        """Install N unified labels: embedding (N, D), links (N, C) bool, bias (K, N) or zero."""
+        device = self.label_embedding.device
+        count = len(label_embedding)
+        self.label_embedding = nn.Parameter(label_embedding.detach().float().clone().to(device))
+        if dataset_bias is None:
+            dataset_bias = torch.zeros(len(self.num_classes), count)
+        self.dataset_bias = nn.Parameter(
+            dataset_bias.detach().float().clone().to(device), requires_grad=self.use_dataset_bias
+        )
+        self.mapping = mapping.detach().bool().clone().to(device)
+
+    def dataset_mapping(self, dataset_id: int) -> Tensor:
+        """(N, C_i) bool links of one dataset."""
+        return self.mapping.split(self.num_classes, dim=1)[dataset_id]
+
+    def unified_logits(self, pixel_embedding: Tensor, dataset_id: int | None = None) -> Tensor:
+        """(B, D, h, w) -> (B, N, h, w); with the bias of a dataset where one is given."""
+        logits = unified_logits(pixel_embedding, self.label_embedding)
+        if dataset_id is not None:
+            logits = logits + self.dataset_bias[dataset_id][:, None, None]
+        return logits
+
+    def forward(self, pixel_embedding: Tensor, dataset_id: int) -> Tensor:
+        """(B, D, h, w) -> (B, C_i, h, w) dataset logits or log-probabilities, Eq. (4) and (5)."""
+        unified = self.unified_logits(pixel_embedding, dataset_id)
+        return dataset_logits(unified, self.dataset_mapping(dataset_id), self.mode)

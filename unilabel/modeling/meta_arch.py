@@ -1,0 +1,281 @@
+"""The segmentation model: backbone, pixel embedding, heads (Figure 2 of the paper).
+
+Letters: B images, D embedding dim, N unified labels, C_i classes of dataset i, H x W image size,
+h x w feature size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from torch import Tensor, nn
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.fused_loss import upsampled_cross_entropy, upsampled_marginal_cross_entropy
+from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.losses import reduce_pixel_loss
+from unilabel.core.projection import dataset_logits
+from unilabel.modeling.heads import MultiSegHead, UniSegHead
+from unilabel.modeling.pixel_decoder import PixelDecoder
+
+UNIFIED = "unified"  # name of the unified label space among the answers
+IGNORE = 255
+
+
+@META_ARCH_REGISTRY.register()
+class UniLabelSegmentor(nn.Module):
+    """Segments images in the label space of any dataset, or in the unified one.
+
+    Exactly one head is in use: ``multi_head`` before the unified labels are known, ``uni_head``
+    afterwards (the other is None).
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        pixel_decoder: PixelDecoder,
+        multi_head: MultiSegHead | None,
+        uni_head: UniSegHead | None,
+        label_spaces: LabelSpaceSet,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        loss_stride: int = 1,
+        ohem_threshold: float = 0.0,
+        dataset_weights: Mapping[str, float] | None = None,
+        channels_last: bool = True,
+    ) -> None:
+        """Put the parts together; see :class:`unilabel.config` for what the values mean."""
+        super().__init__()
+        self.backbone = backbone
+        self.pixel_decoder = pixel_decoder
+        self.multi_head = multi_head
+        self.uni_head = uni_head
+        self.label_spaces = label_spaces
+        self.loss_stride = loss_stride
+        self.ohem_threshold = ohem_threshold
+        self.dataset_weights = dict(dataset_weights or {})
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        for name, value in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
+        # (C,) weights of all classes; 1 until the trainer measures class frequencies.
+        self.register_buffer("class_weight", torch.ones(label_spaces.total), persistent=True)
+
+    @classmethod
+    def from_config(
+        cls, cfg: Any, label_spaces: LabelSpaceSet, num_unified: int | None = None
+    ) -> dict[str, Any]:
+        """Arguments from the configuration; ``num_unified`` builds the unified head instead."""
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        decoder = PixelDecoder(
+            [shape.channels for shape in shapes.values()],
+            hidden_dim=cfg.MODEL.PIXEL_DECODER.HIDDEN_DIM,
+            embed_dim=cfg.MODEL.EMBED_DIM,
+            normalize=cfg.MODEL.NORMALIZE_EMBEDDING,
+            norm=cfg.MODEL.PIXEL_DECODER.NORM,
+            context=cfg.MODEL.PIXEL_DECODER.CONTEXT,
+        )
+        multi_head = uni_head = None
+        if num_unified is None:
+            multi_head = MultiSegHead(label_spaces.num_classes, cfg.MODEL.EMBED_DIM)
+        else:
+            uni_head = build_uni_head(cfg, label_spaces, num_unified)
+        return {
+            "backbone": backbone,
+            "pixel_decoder": decoder,
+            "multi_head": multi_head,
+            "uni_head": uni_head,
+            "label_spaces": label_spaces,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "loss_stride": cfg.LOSS.STRIDE,
+            "ohem_threshold": cfg.LOSS.OHEM_THRESHOLD,
+            "dataset_weights": dict(map(tuple, cfg.LOSS.DATASET_WEIGHTS)),
+            "channels_last": cfg.MODEL.CHANNELS_LAST,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.pixel_mean.device
+
+    def spaces(self) -> list[str]:
+        """Label spaces that the model answers in."""
+        own = self.label_spaces.names
+        return own if self.uni_head is None else [*own, UNIFIED]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB 0..255 of any dtype -> (B, D, h, w) pixel embeddings."""
+        x = (images.float() - self.pixel_mean) / self.pixel_std
+        x = x.contiguous(memory_format=self.memory_format)
+        return self.pixel_decoder(list(self.backbone(x).values()))
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """Losses in training, label maps otherwise (Detectron2's contract).
+
+        Args:
+            batched_inputs: dicts with "image" (3, H, W) uint8, equal sizes; in training also
+                "sem_seg" (H, W) and "dataset_name", with images of one dataset beside each other.
+
+        Returns:
+            Training: ``{"loss_ce/<dataset>": scalar}``. Else per image ``{space: (H, W) uint8 or
+            int16}`` for every space that "spaces" of the input names (default: the own dataset
+            and "unified").
+        """
+        images = torch.stack([item["image"] for item in batched_inputs]).to(
+            self.device, non_blocking=True
+        )
+        if self.training:
+            return self.losses(self.embed(images), batched_inputs)
+        return self.inference(images, batched_inputs)
+
+    def losses(self, embedding: Tensor, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Cross-entropy of every dataset in the batch, Eq. (6) or (9)."""
+        names = [item["dataset_name"] for item in batched_inputs]
+        losses = {}
+        start = 0
+        while start < len(names):
+            name = names[start]
+            stop = start + 1
+            while stop < len(names) and names[stop] == name:
+                stop += 1
+            if f"loss_ce/{name}" in losses:
+                raise UniLabelError(f"images of {name!r} are not beside each other in the batch")
+            target = torch.stack([item["sem_seg"] for item in batched_inputs[start:stop]]).to(
+                self.device, non_blocking=True
+            )
+            loss = self.dataset_loss(embedding[start:stop], target, name)
+            losses[f"loss_ce/{name}"] = loss * self.dataset_weights.get(name, 1.0)
+            start = stop
+        return losses
+
+    def dataset_loss(self, embedding: Tensor, target: Tensor, dataset: str) -> Tensor:
+        """Mean cross-entropy of images of one dataset; target is (B, H, W)."""
+        dataset_id = self.label_spaces.dataset_index(dataset)
+        if self.loss_stride > 1:
+            step, first = self.loss_stride, self.loss_stride // 2
+            target = target[:, first::step, first::step]
+        if self.multi_head is not None:
+            logits = self.multi_head(embedding, dataset_id)
+            pixel_loss = upsampled_cross_entropy(logits, target, IGNORE)
+        elif self.uni_head.mode == "logit_sum":
+            logits = self.uni_head(embedding, dataset_id)
+            pixel_loss = upsampled_cross_entropy(logits, target, IGNORE)
+        else:
+            logits = self.uni_head.unified_logits(embedding, dataset_id)
+            mapping = self.uni_head.dataset_mapping(dataset_id)
+            pixel_loss = upsampled_marginal_cross_entropy(logits, target, mapping, IGNORE)
+        weight = self.label_spaces.split(self.class_weight)[dataset_id]
+        return reduce_pixel_loss(
+            pixel_loss, target, IGNORE, weight, ohem_threshold=self.ohem_threshold
+        )
+
+    @torch.no_grad()
+    def inference(
+        self, images: Tensor, batched_inputs: list[dict[str, Any]]
+    ) -> list[dict[str, Tensor]]:
+        """Label maps of the original image sizes."""
+        embedding = self.embed(images)
+        results = []
+        for index, item in enumerate(batched_inputs):
+            size = (item.get("height", images.shape[2]), item.get("width", images.shape[3]))
+            own = item.get("dataset_name")
+            default = ([own] if own else []) + ([UNIFIED] if self.uni_head is not None else [])
+            spaces = item.get("spaces", default)
+            results.append(
+                {s: self.predict_labels(embedding[index : index + 1], s, size) for s in spaces}
+            )
+        return results
+
+    def scores(self, embedding: Tensor, space: str) -> Tensor:
+        """Scores in a label space at the embedding's resolution: (B, C_i or N, h, w).
+
+        Unified and multi-head scores are logits; dataset scores of the unified head are
+        log-probabilities (``probability_sum``) or summed logits.
+
+        Raises:
+            UniLabelError: the model does not answer in this space.
+        """
+        if space == UNIFIED and self.uni_head is not None:
+            return self.uni_head.unified_logits(embedding)
+        if space == UNIFIED:
+            raise UniLabelError(
+                "this model has no unified label space: it was trained with one head per dataset; "
+                f"choose one of {', '.join(self.label_spaces.names)}."
+            )
+        dataset_id = self.label_spaces.dataset_index(space)
+        head = self.multi_head if self.uni_head is None else self.uni_head
+        return head(embedding, dataset_id)
+
+    def predict_labels(self, embedding: Tensor, space: str, size: tuple[int, int]) -> Tensor:
+        """Arg max in a label space at full resolution, in row chunks.
+
+        Logits are interpolated before the arg max; for probability sums the unified logits are, so
+        that training and prediction agree.
+
+        Args:
+            embedding: (1, D, h, w).
+            space: a dataset or "unified".
+            size: (H, W) of the result.
+
+        Returns:
+            (H, W) int16 on the CPU.
+        """
+        head = self.uni_head
+        marginal = head is not None and head.mode == "probability_sum" and space != UNIFIED
+        if marginal:
+            dataset_id = self.label_spaces.dataset_index(space)
+            scores = head.unified_logits(embedding, dataset_id)
+            mapping = head.dataset_mapping(dataset_id)
+        else:
+            scores = self.scores(embedding, space)
+        rows = max(1, 2**22 // (scores.shape[1] * size[1]))
+        answer = torch.empty(size, dtype=torch.int16, device=scores.device)
+        for top, chunk in upsample_rows(scores, size, rows):
+            if marginal:
+                chunk = dataset_logits(chunk, mapping, "probability_sum")
+            answer[top : top + chunk.shape[2]] = chunk[0].argmax(0).to(torch.int16)
+        return answer.cpu()
+
+
+def upsample_rows(scores: Tensor, size: tuple[int, int], rows: int) -> Any:
+    """Bilinear upsampling (align_corners=True) in chunks of output rows.
+
+    Yields:
+        (first row, (B, C, <= rows, W) chunk).
+    """
+    height, width = size
+    source = scores.shape[2]
+    ratio = (source - 1) / (height - 1) if height > 1 else 0.0
+    for top in range(0, height, rows):
+        stop = min(height, top + rows)
+        position = torch.arange(top, stop, device=scores.device, dtype=torch.float32) * ratio
+        low = position.floor().long().clamp(max=source - 1)
+        high = (low + 1).clamp(max=source - 1)
+        weight = (position - low).to(scores.dtype)[:, None]
+        mixed = torch.lerp(scores[:, :, low], scores[:, :, high], weight)  # (B, C, rows, w)
+        yield (
+            top,
+            F.interpolate(mixed, (stop - top, width), mode="bilinear", align_corners=True),
+        )
+
+
+def build_uni_head(cfg: Any, label_spaces: LabelSpaceSet, num_unified: int) -> UniSegHead:
+    """An empty unified head of the configured kind."""
+    return UniSegHead(
+        label_spaces.num_classes,
+        num_unified,
+        cfg.MODEL.EMBED_DIM,
+        cfg.MODEL.MAPPING_MODE,
+        cfg.MODEL.DATASET_BIAS,
+    )
