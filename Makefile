@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INPUTS := pyproject.toml constraints.txt requirements-dev.txt \
   $(addprefix packaging/detectron2/,pyproject.toml hatch_build.py fixes.py)
-BENCHMARKS = $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
+BENCHMARKS = $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
