@@ -1,0 +1,1 @@
+"""Training, label unification and evaluation of whole runs (Detectron2 layer)."""

@@ -1,0 +1,77 @@
+"""Several processes: start, agreement, averaging. Works with torchrun and Detectron2's launch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from detectron2.utils import comm
+from torch import Tensor, nn
+
+from unilabel.core.errors import UniLabelError
+
+
+def init_from_environment() -> None:
+    """Join the process group that torchrun describes; nothing to do without torchrun.
+
+    NCCL on CUDA machines, gloo on others.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if cuda else "gloo")
+    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    if hasattr(comm, "create_local_process_group"):  # Detectron2 0.6
+        comm.create_local_process_group(local)
+        return
+    for machine in range(dist.get_world_size() // local):  # 0.5: what its launch() does
+        ranks = list(range(machine * local, (machine + 1) * local))
+        group = dist.new_group(ranks)
+        if dist.get_rank() in ranks:
+            comm._LOCAL_PROCESS_GROUP = group
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Average gradients over ranks; for modules too small to be worth DDP (the label graph)."""
+    if comm.get_world_size() == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= comm.get_world_size()
+
+
+def average_buffers(model: nn.Module) -> None:
+    """Give all ranks the mean of floating-point buffers (BN statistics), so that they agree."""
+    if comm.get_world_size() == 1:
+        return
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer /= comm.get_world_size()
+
+
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Give all ranks the tensors of rank 0, in place."""
+    if comm.get_world_size() == 1:
+        return
+    for tensor in tensors:
+        dist.broadcast(tensor, 0)
+
+
+def assert_equal_on_all_ranks(value: str, what: str) -> None:
+    """Compare a checksum.
+
+    Raises:
+        UniLabelError: the ranks hold different ones.
+    """
+    values = comm.all_gather(value)
+    if len(set(values)) > 1:
+        raise UniLabelError(
+            f"the {what} differs between processes ({values}); they must run the same program, "
+            "configuration and data."
+        )

@@ -1,0 +1,1 @@
+"""Scores of a model on datasets (Detectron2 layer)."""
