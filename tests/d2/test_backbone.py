@@ -242,10 +242,11 @@ def test_registered_builder_reads_the_config() -> None:
         OUT_INDICES=[1, 3],
         PRETRAINED="",
     )
-    cfg = SimpleNamespace(MODEL=SimpleNamespace(TIMM=options))
+    cfg = SimpleNamespace(MODEL=SimpleNamespace(TIMM=options, CHANNELS_LAST=False))
     backbone = BACKBONE_REGISTRY.get("build_timm_backbone")(cfg, ShapeSpec(channels=4))
     assert {n: s.channels for n, s in backbone.output_shape().items()} == {"f4": 8, "f16": 16}
     assert next(backbone.parameters()).shape[1] == 4
+    assert next(backbone.parameters()).is_contiguous()
     options.ARGS = "{layers: 1}"
     with pytest.raises(UniLabelError, match=r"MODEL\.TIMM\.ARGS.*JSON"):
         build_timm_backbone(cfg, ShapeSpec(channels=3))

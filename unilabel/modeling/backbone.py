@@ -350,4 +350,5 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         pretrained_file=options.PRETRAINED,
         timm_args=_parse_args(options.ARGS),
         in_channels=input_shape.channels,
+        channels_last=cfg.MODEL.CHANNELS_LAST,
     )
