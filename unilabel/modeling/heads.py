@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from unilabel.core.fused_loss import LinkTable
 from unilabel.core.projection import MappingMode, dataset_logits, unified_logits
 
 
@@ -59,6 +60,8 @@ class UniSegHead(nn.Module):
         )
         self.use_dataset_bias = use_dataset_bias
         self.register_buffer("mapping", torch.zeros(num_unified, total, dtype=torch.bool))
+        self._link_table: LinkTable | None = None
+        self.register_load_state_dict_post_hook(lambda module, _: module.clear_link_table())
 
     @property
     def num_unified(self) -> int:
@@ -77,7 +80,23 @@ class UniSegHead(nn.Module):
         self.dataset_bias = nn.Parameter(
             dataset_bias.detach().float().clone().to(device), requires_grad=self.use_dataset_bias
         )
-        self.mapping = mapping.detach().bool().clone().to(device)
+        self.set_mapping(mapping)
+
+    def set_mapping(self, mapping: Tensor) -> None:
+        """Install other links (N, C) bool for the same unified labels."""
+        self.mapping = mapping.detach().bool().clone().to(self.label_embedding.device)
+        self.clear_link_table()
+
+    def clear_link_table(self) -> None:
+        """Forget what was derived from the mapping."""
+        self._link_table = None
+
+    def link_table(self) -> LinkTable:
+        """The mapping in the form of the fused loss, made once per mapping."""
+        if self._link_table is None:
+            blocks = self.mapping.split(self.num_classes, dim=1)
+            self._link_table = LinkTable.from_mappings(blocks)
+        return self._link_table
 
     def dataset_mapping(self, dataset_id: int) -> Tensor:
         """(N, C_i) bool links of one dataset."""

@@ -124,7 +124,7 @@ class UniLabelSegmentor(nn.Module):
         """Losses in training, label maps otherwise (Detectron2's contract).
 
         Args:
-            batched_inputs: dicts with "image" (3, H, W) uint8, equal sizes; in training also
+            batched_inputs: dicts with "image" (3, H, W) uint8; in training of equal size and with
                 "sem_seg" (H, W) and "dataset_name", with images of one dataset beside each other.
 
         Returns:
@@ -132,12 +132,11 @@ class UniLabelSegmentor(nn.Module):
             int16}`` for every space that "spaces" of the input names (default: the own dataset
             and "unified").
         """
-        images = torch.stack([item["image"] for item in batched_inputs]).to(
-            self.device, non_blocking=True
-        )
         if self.training:
-            return self.losses(self.embed(images), batched_inputs)
-        return self.inference(images, batched_inputs)
+            images = torch.stack([item["image"] for item in batched_inputs])
+            embedding = self.embed(images.to(self.device, non_blocking=True))
+            return self.losses(embedding, batched_inputs)
+        return self.inference(batched_inputs)
 
     def losses(self, embedding: Tensor, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Cross-entropy of every dataset in the batch, Eq. (6) or (9)."""
@@ -167,35 +166,43 @@ class UniLabelSegmentor(nn.Module):
             target = target[:, first::step, first::step]
         if self.multi_head is not None:
             logits = self.multi_head(embedding, dataset_id)
-            pixel_loss = upsampled_cross_entropy(logits, target, IGNORE)
+            pixel_loss = upsampled_cross_entropy(logits, target, ignore_label=IGNORE)
         elif self.uni_head.mode == "logit_sum":
             logits = self.uni_head(embedding, dataset_id)
-            pixel_loss = upsampled_cross_entropy(logits, target, IGNORE)
+            pixel_loss = upsampled_cross_entropy(logits, target, ignore_label=IGNORE)
         else:
             logits = self.uni_head.unified_logits(embedding, dataset_id)
-            mapping = self.uni_head.dataset_mapping(dataset_id)
-            pixel_loss = upsampled_marginal_cross_entropy(logits, target, mapping, IGNORE)
+            index = torch.full((len(logits),), dataset_id, device=logits.device)
+            pixel_loss = upsampled_marginal_cross_entropy(
+                logits, target, self.uni_head.link_table(), IGNORE, dataset_index=index
+            )
         weight = self.label_spaces.split(self.class_weight)[dataset_id]
         return reduce_pixel_loss(
             pixel_loss, target, IGNORE, weight, ohem_threshold=self.ohem_threshold
         )
 
     @torch.no_grad()
-    def inference(
-        self, images: Tensor, batched_inputs: list[dict[str, Any]]
-    ) -> list[dict[str, Tensor]]:
-        """Label maps of the original image sizes."""
-        embedding = self.embed(images)
-        results = []
+    def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
+        """Label maps of the original image sizes; images of equal size are embedded together."""
+        results: list[dict[str, Tensor]] = [{} for _ in batched_inputs]
+        groups: dict[tuple[int, ...], list[int]] = {}
         for index, item in enumerate(batched_inputs):
-            size = (item.get("height", images.shape[2]), item.get("width", images.shape[3]))
-            own = item.get("dataset_name")
-            default = ([own] if own else []) + ([UNIFIED] if self.uni_head is not None else [])
-            spaces = item.get("spaces", default)
-            results.append(
-                {s: self.predict_labels(embedding[index : index + 1], s, size) for s in spaces}
-            )
+            groups.setdefault(tuple(item["image"].shape), []).append(index)
+        for shape, indices in groups.items():
+            images = torch.stack([batched_inputs[i]["image"] for i in indices])
+            embedding = self.embed(images.to(self.device, non_blocking=True))
+            for row, index in enumerate(indices):
+                item = batched_inputs[index]
+                size = (item.get("height", shape[1]), item.get("width", shape[2]))
+                for space in item.get("spaces", self.default_spaces(item)):
+                    pixels = embedding[row : row + 1]  # (1, D, h, w)
+                    results[index][space] = self.predict_labels(pixels, space, size)
         return results
+
+    def default_spaces(self, item: dict[str, Any]) -> list[str]:
+        """The own dataset of an image, where it says one, and the unified space."""
+        own = [item["dataset_name"]] if "dataset_name" in item else []
+        return own + ([UNIFIED] if self.uni_head is not None else [])
 
     def scores(self, embedding: Tensor, space: str) -> Tensor:
         """Scores in a label space at the embedding's resolution: (B, C_i or N, h, w).

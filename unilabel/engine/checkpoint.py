@@ -1,0 +1,118 @@
+"""Checkpoints: atomic, checksummed, without pickle, the last few kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import atomic_path, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "unilabel/checkpoint"
+VERSION = 1
+LAST = "last_checkpoint.json"
+
+
+def save_file(path: str | os.PathLike[str], content: dict[str, Any]) -> str:
+    """Write a checkpoint atomically and return its SHA-256.
+
+    ``content`` holds tensors, numbers, strings, lists and dicts only, so that it loads with
+    ``weights_only=True``.
+    """
+    with atomic_path(path) as temporary:
+        torch.save({"format": FORMAT, "version": VERSION, **content}, temporary)
+        digest = file_digest(temporary)
+    return digest
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint of ours.
+
+    Raises:
+        UniLabelError: missing, damaged, of another program, or holding code (pickled objects).
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UniLabelError(f"no such checkpoint: {path}.") from None
+    except pickle.UnpicklingError as error:
+        raise UniLabelError(
+            f"{path} is damaged or holds objects other than tensors and plain values; it is not "
+            "loaded, since such a file can run code. Save it again with unilabel, or convert a "
+            "foreign one with tools/convert_checkpoint.py."
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UniLabelError(
+            f"{path} cannot be read as a checkpoint ({error}); it is damaged or truncated."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UniLabelError(
+            f"{path} is no unilabel checkpoint. For weights of a backbone use MODEL.TIMM.PRETRAINED;"
+            " for published models tools/convert_checkpoint.py."
+        )
+    if content["version"] != VERSION:
+        raise UniLabelError(
+            f"{path} has the checkpoint version {content['version']}, this program reads {VERSION}."
+        )
+    return content
+
+
+class CheckpointKeeper:
+    """The last ``keep`` checkpoints of a run, with checksums."""
+
+    def __init__(self, folder: str | os.PathLike[str], keep: int) -> None:
+        """Checkpoints lie in ``folder`` as ``model_<iteration>.pth``."""
+        self.folder = Path(folder)
+        self.keep = keep
+
+    def _entries(self) -> list[dict[str, Any]]:
+        index = self.folder / LAST
+        return read_json(index)["checkpoints"] if index.is_file() else []
+
+    def save(self, iteration: int, content: dict[str, Any]) -> None:
+        """Write a checkpoint; older ones go only after the new one is complete."""
+        name = f"model_{iteration:07d}.pth"
+        digest = save_file(self.folder / name, content)
+        entries = [e for e in self._entries() if e["file"] != name]
+        entries.append({"file": name, "iteration": iteration, "sha256": digest})
+        old, entries = entries[: -self.keep], entries[-self.keep :]
+        write_json(self.folder / LAST, {"checkpoints": entries})
+        for entry in old:
+            (self.folder / entry["file"]).unlink(missing_ok=True)
+
+    def load_newest(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint, or None if there is none at all.
+
+        A damaged one is reported and the one before is taken.
+
+        Raises:
+            UniLabelError: there are checkpoints, but none is whole.
+        """
+        entries = self._entries()
+        for entry in reversed(entries):
+            path = self.folder / entry["file"]
+            if path.is_file() and file_digest(path) == entry["sha256"]:
+                logger.info("resuming from %s", path)
+                return load_file(path)
+            logger.warning("%s is missing or damaged; trying the checkpoint before it", path)
+        if entries:
+            raise UniLabelError(
+                f"none of the {len(entries)} checkpoints in {self.folder} is whole; start again "
+                "without --resume (in another OUTPUT_DIR to keep these files)."
+            )
+        return None

@@ -1,0 +1,63 @@
+"""Optimizer and learning rate of the network stages."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+
+from unilabel.core.stages import Segment, Stage, StageSchedule
+
+
+def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """AdamW over the parameters that require gradients: backbone slower, no decay on norms."""
+    norms = {
+        id(p)
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)
+        for p in module.parameters(recurse=False)
+    }
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        factor = cfg.SOLVER.BACKBONE_FACTOR if name.startswith("backbone.") else 1.0
+        plain = id(parameter) in norms or name.endswith("dataset_bias")
+        decay = 0.0 if plain else cfg.SOLVER.WEIGHT_DECAY
+        groups.setdefault((factor, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": 0.0, "lr_factor": factor, "weight_decay": decay}
+            for (factor, decay), parameters in groups.items()
+        ],
+        fused=None,
+    )
+
+
+def learning_rate(cfg: CfgNode, schedule: StageSchedule, segment: Segment, iteration: int) -> float:
+    """Warm-up and polynomial decay, once over MULTI_HEAD and once over all later network stages.
+
+    Args:
+        cfg: SOLVER.
+        schedule: of the run.
+        segment: the present one, a network stage.
+        iteration: of the run.
+    """
+    if segment.stage is Stage.MULTI_HEAD:
+        done, total, factor = iteration - segment.start, segment.length, 1.0
+    else:
+        later = [s for s in schedule.segments if s.stage in (Stage.SEG, Stage.FINAL)]
+        before = sum(s.length for s in later if s.index < segment.index)
+        done, total = before + iteration - segment.start, sum(s.length for s in later)
+        factor = cfg.SOLVER.SEG_FACTOR
+    within = iteration - segment.start
+    # A new stage starts with a fresh optimizer: warm up again, but at most a tenth of the stage.
+    warmup = min(cfg.SOLVER.WARMUP_ITERS, max(1, segment.length // 10))
+    ramp = min(1.0, (within + 1) / warmup)
+    return cfg.SOLVER.BASE_LR * factor * ramp * (1 - done / total) ** cfg.SOLVER.POLY_POWER
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Set the learning rate of every group, times its factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = value * group["lr_factor"]

@@ -1,0 +1,262 @@
+"""What happens between stages: node selection, graph, solved mapping, fitted X_u, pruning.
+
+Letters: K datasets, C classes of all datasets, N unified labels, D embedding dim.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import torch
+from detectron2.utils import comm
+from torch import Tensor
+
+from unilabel.core.label_graph import LabelGraph
+from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.pruning import merge_identical, prune_mapping, usage_counts
+from unilabel.core.stages import Segment, Stage
+from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.engine import distributed
+from unilabel.engine.graph_stage import GraphLearner, Pixels, build_label_graph
+from unilabel.engine.pixel_cache import PixelCache, collect_pixels
+from unilabel.engine.unification import (
+    ensure_valid,
+    fit_label_embedding,
+    initial_embedding,
+    propose_nodes,
+    solve_links,
+)
+from unilabel.modeling.meta_arch import build_uni_head
+
+if TYPE_CHECKING:
+    from unilabel.engine.trainer import UniLabelTrainer
+
+logger = logging.getLogger(__name__)
+
+PRUNE_SALT = 1_000  # pixel draws of the pruning differ from those of the stages
+
+
+def prepare_label_space(trainer: UniLabelTrainer, segment: Segment) -> None:
+    """Before the first stage with unified labels: find them and replace the multi-heads.
+
+    Before a stage that trains the network without a GNN stage in front, X_u is fitted as well.
+    """
+    model, cfg = trainer.model, trainer.cfg
+    if model.uni_head is None:
+        cache = stage_cache(trainer, segment)
+        heads = [w.detach().cpu() for w in model.multi_head.weights]
+        proposal = propose_nodes(cfg, trainer.label_spaces, cache, heads, trainer.features())
+        mapping = ensure_valid(proposal.links, trainer.label_spaces)
+        proposal.links = mapping.stacked()
+        trainer.proposal = proposal
+        trainer.edge_weights = proposal.links.float()
+        model.multi_head = None
+        model.uni_head = build_uni_head(cfg, trainer.label_spaces, mapping.num_unified).to(
+            model.device
+        )
+        start = initial_embedding(proposal.links, heads)
+        model.uni_head.set_label_space(start, proposal.links)
+        distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
+        merged = int((proposal.links.sum(1) > 1).sum())
+        trainer.note(
+            f"node selection ({cfg.UNIFY.NODES}): {trainer.label_spaces.total} labels -> "
+            f"{mapping.num_unified} unified labels, {merged} of them shared by several datasets, "
+            f"mapping {mapping.checksum()}"
+        )
+        if segment.stage is not Stage.GNN:
+            install_mapping(trainer, mapping, start, cache)
+    if segment.stage is Stage.FINAL:
+        simplify(trainer)
+
+
+def stage_cache(trainer: UniLabelTrainer, segment: Segment) -> PixelCache:
+    """Pixels of the present network, collected once per stage."""
+    if trainer.cache is None:
+        trainer.cache = collect_pixels(trainer.model, trainer.cfg, trainer.sources, segment.index)
+    return trainer.cache
+
+
+def new_graph(trainer: UniLabelTrainer) -> LabelGraph:
+    """The label graph over the present proposal, on the model's device."""
+    graph = build_label_graph(
+        trainer.cfg, trainer.label_spaces, trainer.features(), trainer.proposal
+    )
+    return graph.to(trainer.model.device)
+
+
+def prepare_graph(trainer: UniLabelTrainer, segment: Segment) -> None:
+    """Freeze the network and set up the graph, its optimizer and its pixels."""
+    trainer.cache = None if segment.cycle > 1 else trainer.cache
+    cache = stage_cache(trainer, segment)
+    if trainer.graph is None:
+        torch.manual_seed(trainer.cfg.SEED)
+        trainer.graph = new_graph(trainer)
+    counts = cache.class_counts(trainer.label_spaces.num_classes)
+    trainer.learner = GraphLearner(
+        trainer.cfg,
+        trainer.label_spaces,
+        trainer.graph,
+        segment.length,
+        lambda soft: solve(trainer, soft),
+        counts,
+    )
+
+
+def solve(trainer: UniLabelTrainer, soft: Tensor) -> Tensor:
+    """Links (N, C) of a soft mapping; links fixed by a person stay."""
+    links = solve_links(
+        trainer.cfg, trainer.label_spaces, soft, trainer.proposal.links, trainer.marginals
+    )
+    return with_human_links(trainer, links)
+
+
+def with_human_links(trainer: UniLabelTrainer, links: Tensor) -> Tensor:
+    """Put the links that a person fixed back in (MODEL.FIX_HUMAN_LINKS)."""
+    cfg = trainer.cfg
+    if not (cfg.MODEL.FIX_HUMAN_LINKS and cfg.MODEL.LABEL_SPACE):
+        return links
+    human = UnifiedLabelSpace.load(cfg.MODEL.LABEL_SPACE).human_links()
+    if len(human) < len(links):
+        extra = torch.zeros(len(links) - len(human), links.shape[1], dtype=torch.bool)
+        human = torch.cat([human, extra])
+    blocks = []
+    for block, fixed in zip(
+        trainer.label_spaces.split(links), trainer.label_spaces.split(human), strict=True
+    ):
+        blocks.append(torch.where(fixed.any(1, keepdim=True), fixed, block))
+    return torch.cat(blocks, dim=1)
+
+
+def finish_graph(trainer: UniLabelTrainer) -> None:
+    """After a GNN stage: solve the mapping, install it with the graph's X_u, fit."""
+    embedding, soft = trainer.learner.result()
+    distributed.broadcast([embedding, soft])
+    embedding, soft = embedding.cpu(), soft.cpu()
+    trainer.edge_weights = soft
+    before = trainer.mapping()
+    links = solve(trainer, soft)
+    mapping = LabelMapping.from_stacked(trainer.label_spaces, links)
+    changed = int((mapping.stacked() != before.stacked()).sum())
+    install_mapping(trainer, mapping, embedding, trainer.cache)
+    trainer.note(
+        f"mapping solve ({trainer.cfg.UNIFY.SOLVER}): {int(mapping.active().sum())} of "
+        f"{mapping.num_unified} unified labels in use, {int(links.sum())} links, {changed} changed, "
+        f"mapping {mapping.checksum()}"
+    )
+
+
+def install_mapping(
+    trainer: UniLabelTrainer, mapping: LabelMapping, start: Tensor, cache: PixelCache
+) -> None:
+    """Give the unified head a mapping and X_u, fitted on cached pixels where configured."""
+    distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
+    embedding, bias = start, None
+    if trainer.cfg.UNIFY.FIT_ITERATIONS > 0:
+        embedding, bias = fit_label_embedding(
+            trainer.cfg,
+            trainer.label_spaces,
+            cache,
+            mapping,
+            start,
+            trainer.cfg.MODEL.MAPPING_MODE,
+            trainer.cfg.SEED,
+        )
+        distributed.broadcast([embedding, bias])
+    trainer.model.uni_head.set_label_space(embedding, mapping.stacked(), bias)
+
+
+def simplify(trainer: UniLabelTrainer) -> None:
+    """Drop unified labels without links and merge those with the same links (mean X_u)."""
+    head = trainer.model.uni_head
+    mapping, new_index = merge_identical(trainer.mapping())
+    if mapping.num_unified == head.num_unified:
+        return
+    kept = new_index >= 0
+    target = new_index[kept].to(head.label_embedding.device)
+    count = torch.bincount(target, minlength=mapping.num_unified).to(head.label_embedding)
+
+    def merged(rows: Tensor) -> Tensor:
+        rows = rows.detach()[kept.to(rows.device)]
+        total = rows.new_zeros(mapping.num_unified, rows.shape[1])
+        return total.index_add_(0, target, rows) / count[:, None].to(rows)
+
+    before = head.num_unified
+    embedding, bias = merged(head.label_embedding), merged(head.dataset_bias.T).T
+    weights = torch.zeros(mapping.num_unified, trainer.label_spaces.total)
+    trainer.edge_weights = weights.index_reduce_(
+        0, target.cpu(), trainer.edge_weights[kept], "amax"
+    )
+    head.set_label_space(embedding, mapping.stacked(), bias)
+    trainer.note(
+        f"label space simplified: {before} -> {mapping.num_unified} unified labels (unused ones "
+        f"dropped, equal ones merged), mapping {mapping.checksum()}"
+    )
+
+
+def prune_links(trainer: UniLabelTrainer) -> None:
+    """Drop links that the trained network does not use (Appendix A)."""
+    cache = collect_pixels(trainer.model, trainer.cfg, trainer.sources, PRUNE_SALT)
+    embedding = trainer.model.uni_head.label_embedding.detach().cpu()
+    usage = {}
+    for space, pixels, labels in zip(
+        trainer.label_spaces, cache.embeddings, cache.labels, strict=True
+    ):
+        winner = (pixels @ embedding.T).argmax(1)
+        usage[space.name] = usage_counts(winner, labels, len(embedding), space.num_classes)
+    before = trainer.mapping()
+    pruned = prune_mapping(before, usage, trainer.cfg.UNIFY.PRUNE_SHARE)
+    links = with_human_links(trainer, pruned.stacked())
+    mapping = LabelMapping.from_stacked(trainer.label_spaces, links)
+    trainer.model.uni_head.set_mapping(links)
+    removed = int(before.stacked().sum() - links.sum())
+    trainer.note(
+        f"pruning: {removed} of {int(before.stacked().sum())} links removed (under "
+        f"{trainer.cfg.UNIFY.PRUNE_SHARE:.0%} of their class), {int(mapping.active().sum())} unified "
+        f"labels in use, mapping {mapping.checksum()}"
+    )
+    distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
+
+
+@torch.no_grad()
+def embed_batch(trainer: UniLabelTrainer, batch: list[dict[str, Any]]) -> Pixels:
+    """Pixels of a training batch through the frozen network: K pairs (P, D), (P,)."""
+    model = trainer.model
+    model.eval()
+    images = torch.stack([item["image"] for item in batch]).to(model.device)
+    embedding = model.embed(images)  # (B, D, h, w)
+    height, width = embedding.shape[2:]
+    labels = torch.stack([item["sem_seg"] for item in batch])[:, None].float()
+    labels = torch.nn.functional.interpolate(labels, (height, width), mode="nearest-exact")
+    labels = labels[:, 0].long().to(model.device)
+    pixels: Pixels = []
+    for dataset_id in range(len(trainer.label_spaces)):
+        rows = [i for i, item in enumerate(batch) if item["dataset_id"] == dataset_id]
+        features = embedding[rows].permute(0, 2, 3, 1).flatten(0, 2)  # (P, D)
+        truth = labels[rows].flatten()
+        valid = truth != 255
+        pixels.append((features[valid], truth[valid]))
+    return pixels
+
+
+def final_label_space(trainer: UniLabelTrainer) -> UnifiedLabelSpace | None:
+    """The artefact of a finished run: inactive unified labels removed."""
+    if trainer.model.uni_head is None:
+        return None
+    simplify(trainer)
+    human = None
+    if trainer.cfg.MODEL.FIX_HUMAN_LINKS and trainer.cfg.MODEL.LABEL_SPACE:
+        human = UnifiedLabelSpace.load(trainer.cfg.MODEL.LABEL_SPACE).human_links()
+        human = human if human.shape == trainer.mapping().stacked().shape else None
+    return UnifiedLabelSpace.from_mapping(
+        trainer.mapping(),
+        trainer.edge_weights,
+        source=trainer.proposal.source if trainer.cfg.UNIFY.NODES != "relations" else "human",
+        provenance={"nodes": trainer.cfg.UNIFY.NODES, "seed": trainer.cfg.SEED},
+        human_links=human,
+    )
+
+
+def is_main() -> bool:
+    """Whether this process writes files."""
+    return comm.is_main_process()
