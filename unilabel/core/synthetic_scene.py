@@ -293,8 +293,8 @@ def _paint_barrier(canvas: _Canvas) -> None:
     far_height, near_height = (4 + 14 * canvas.depth_at(y) for y in (far, near))
     along = (_X - far_x) / (near_x - far_x)  # 0 at the far end, 1 at the near end
     foot = far + along * (near - far)
-    wall = (along >= 0) & (along <= 1) & (_Y <= foot)
-    wall &= _Y >= foot - (far_height + along * (near_height - far_height))
+    wall = (along >= 0) & (along <= 1) & (_Y <= foot + 0.5)
+    wall &= _Y >= foot - 0.5 - (far_height + along * (near_height - far_height))
     if wall.sum() < 40:  # nearly all of it is outside the image
         wall = _box(canvas.roadside_x(side, near), near, 9, near_height)
     canvas.paint("barrier", wall)
