@@ -19,7 +19,16 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.projection import MAPPING_MODES
 from unilabel.core.stages import Stage, StageSchedule
 
-NODE_SELECTIONS = ("fused", "ilp", "signature", "concat", "names", "text_cluster", "relations", "file")
+NODE_SELECTIONS = (
+    "fused",
+    "ilp",
+    "signature",
+    "concat",
+    "names",
+    "text_cluster",
+    "relations",
+    "file",
+)
 SOLVERS = ("exact", "uot", "links")
 
 
@@ -39,7 +48,9 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.DATASETS.TOY = False  # generate and use the toy world (OUTPUT_DIR/toy_world)
     cfg.DATASETS.TOY_IMAGES = [48, 32]  # training and validation images of each toy dataset
     cfg.DATASETS.RELATIONS = ""  # relations.json, true relations; only for scoring
-    cfg.DATASETS.DESCRIPTIONS = ""  # JSON {dataset: {class: description}} over those of the datasets
+    cfg.DATASETS.DESCRIPTIONS = (
+        ""  # JSON {dataset: {class: description}} over those of the datasets
+    )
     cfg.DATASETS.VARIANTS = []  # [dataset, variant] pairs, for example [["mapillary", "paper_64"]]
 
     # --- input -------------------------------------------------------------------------------
@@ -167,7 +178,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     known = _flatten(cfg)
     _check_keys(loaded, known, str(path))
     try:
-        cfg.merge_from_other_cfg(loaded)
+        cfg.merge_from_other_cfg(CN(loaded))
     except (ValueError, KeyError, AssertionError) as error:
         raise UniLabelError(f"{path}: {error}") from error
     if len(overrides) % 2:

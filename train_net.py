@@ -1,0 +1,107 @@
+#!/usr/bin/env python
+"""Train or evaluate unilabel.
+
+Examples:
+  python train_net.py --config-file configs/toy.yaml
+  python train_net.py --config-file configs/7ds.yaml --num-gpus 4
+  python train_net.py --config-file configs/toy.yaml --resume
+  python train_net.py --config-file configs/toy.yaml --eval-only MODEL.WEIGHTS output/toy/model_final.pth
+  python train_net.py --config-file configs/mini.yaml OUTPUT_DIR output/mini_seed1 SEED 1
+  torchrun --nproc_per_node 2 train_net.py --config-file configs/toy.yaml      (several CPU processes)
+
+KEY VALUE pairs at the end override the configuration; unilabel/config.py explains every key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+import torch  # noqa: E402
+from detectron2.config import CfgNode  # noqa: E402
+from detectron2.engine import launch  # noqa: E402
+from detectron2.utils import comm  # noqa: E402
+from detectron2.utils.logger import setup_logger  # noqa: E402
+
+import unilabel.modeling  # noqa: E402, F401  registers backbone and meta-architecture
+from unilabel.config import load_config  # noqa: E402
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import atomic_path  # noqa: E402
+from unilabel.engine import run  # noqa: E402
+from unilabel.engine.distributed import init_from_environment  # noqa: E402
+
+logger = logging.getLogger("unilabel")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML of configs/")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
+    )
+    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS")
+    parser.add_argument("--num-gpus", type=int, default=1, help="GPUs of each machine (default 1)")
+    parser.add_argument("--num-machines", type=int, default=1)
+    parser.add_argument("--machine-rank", type=int, default=0, help="number of this machine")
+    parser.add_argument(
+        "--dist-url", default="auto", help="address of machine 0, tcp://host:port (default: local)"
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, see unilabel/config.py"
+    )
+    return parser.parse_args(arguments)
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Read the configuration, start logging, keep the resolved configuration."""
+    cfg = load_config(args.config_file, args.opts)
+    if not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    if cfg.SEED < 0:
+        raise UniLabelError(f"SEED is {cfg.SEED}, expected 0 or more (every run is repeatable).")
+    cfg.freeze()
+    with atomic_path(f"{cfg.OUTPUT_DIR}/config.yaml") as temporary:
+        if comm.is_main_process():
+            temporary.write_text(cfg.dump(), encoding="utf-8")
+        else:
+            temporary.touch()
+    for name in ("unilabel", "detectron2", "fvcore"):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
+    return cfg
+
+
+def main(args: argparse.Namespace) -> int:
+    """One process of a run; returns the exit code."""
+    try:
+        init_from_environment()
+        cfg = setup(args)
+        if args.eval_only:
+            results = run.evaluate(cfg, args.config_file)
+        else:
+            results = run.train(cfg, args.config_file, args.resume)
+    except UniLabelError as error:
+        logger.error("%s", error) if logger.handlers else None
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    if comm.is_main_process():
+        print(run.report(results))
+    return 0
+
+
+if __name__ == "__main__":
+    parsed = parse_arguments()
+    launch(
+        main,
+        parsed.num_gpus if torch.cuda.is_available() else 1,
+        num_machines=parsed.num_machines,
+        machine_rank=parsed.machine_rank,
+        dist_url=parsed.dist_url,
+        args=(parsed,),
+    )

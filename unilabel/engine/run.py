@@ -1,0 +1,226 @@
+"""One whole run: data, training or evaluation, and the files that it leaves."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import detectron2
+import numpy
+import scipy
+import timm
+import torch
+import torch_geometric
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
+
+import unilabel
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import write_json
+from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.data.build import build_sources, check_first_samples, register_sources
+from unilabel.data.sources import DatasetSource
+from unilabel.engine import transitions
+from unilabel.engine.checkpoint import CheckpointKeeper, save_file
+from unilabel.engine.evaluate import evaluate_model
+from unilabel.engine.hooks import CheckpointHook, ProgressHook
+from unilabel.engine.loading import load_model
+from unilabel.engine.trainer import UniLabelTrainer
+from unilabel.modeling.meta_arch import UniLabelSegmentor
+from unilabel.visual.label_graph import draw_label_graph
+
+logger = logging.getLogger(__name__)
+
+FINAL_MODEL = "model_final.pth"
+
+
+def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
+    """Train, evaluate and write the artefacts into OUTPUT_DIR.
+
+    Returns:
+        the content of ``results.json``.
+    """
+    if cfg.SINGLE_DATASET_MODELS:
+        return _train_single_models(cfg, config_file, resume)
+    sources = _prepare_data(cfg)
+    trainer = UniLabelTrainer(cfg, sources)
+    folder = Path(cfg.OUTPUT_DIR)
+    keeper = CheckpointKeeper(folder, cfg.SOLVER.KEEP_CHECKPOINTS)
+    if resume:
+        state = keeper.load_newest()
+        if state is None:
+            logger.warning("--resume: no checkpoint in %s, starting from the beginning", folder)
+        else:
+            trainer.load_state(state)
+    hooks = [CheckpointHook(keeper, cfg.SOLVER.CHECKPOINT_PERIOD)]
+    if comm.is_main_process():
+        writers = [
+            CommonMetricPrinter(trainer.max_iter),
+            JSONWriter(str(folder / "metrics.json")),
+            TensorboardXWriter(str(folder)),
+        ]
+        hooks.append(ProgressHook(writers, cfg.LOG_PERIOD))
+    trainer.register_hooks(hooks)
+    trainer.train()
+    space = transitions.final_label_space(trainer)
+    mapping = None if space is None else space.mapping
+    results = {
+        **describe_run(cfg, config_file),
+        **evaluate_model(cfg, trainer.model, sources, mapping),
+        "stages": trainer.records,
+        "notes": trainer.notes,
+    }
+    if comm.is_main_process():
+        save_final(cfg, trainer.model, space, results)
+    comm.synchronize()
+    return results
+
+
+def evaluate(cfg: CfgNode, config_file: str) -> dict[str, Any]:
+    """Evaluate MODEL.WEIGHTS on the configured datasets; writes ``results_eval.json``."""
+    if not cfg.MODEL.WEIGHTS:
+        raise UniLabelError("--eval-only needs MODEL.WEIGHTS path/to/model_final.pth.")
+    sources = _prepare_data(cfg)
+    model, space = load_model(cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE)
+    known = model.label_spaces
+    for source in sources:
+        have = known.get(source.name)
+        if have.class_names != source.label_space.class_names:
+            raise UniLabelError(
+                f"{cfg.MODEL.WEIGHTS} knows {source.name!r} with the classes "
+                f"{', '.join(have.class_names)}; this dataset has "
+                f"{', '.join(source.label_space.class_names)}. Weights of another label space?"
+            )
+    mapping = None if space is None else space.mapping
+    results = {
+        **describe_run(cfg, config_file),
+        **evaluate_model(cfg, model, sources, mapping),
+    }
+    if comm.is_main_process():
+        write_json(Path(cfg.OUTPUT_DIR) / "results_eval.json", results)
+    return results
+
+
+def _prepare_data(cfg: CfgNode) -> list[DatasetSource]:
+    if comm.is_main_process():
+        build_sources(cfg)  # generates the toy world once
+    comm.synchronize()
+    sources = build_sources(cfg)
+    register_sources(sources)
+    check_first_samples(sources)
+    return sources
+
+
+def _train_single_models(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
+    """The baseline of the paper: one model per dataset, all with the same schedule."""
+    names = LabelSpaceSet(s.label_space for s in _prepare_data(cfg)).names
+    results: dict[str, Any] = {}
+    for name in names:
+        one = cfg.clone()
+        one.defrost()
+        one.SINGLE_DATASET_MODELS = False
+        one.DATASETS.ONLY = [name]
+        one.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / name)
+        one.freeze()
+        part = train(one, config_file, resume)
+        results.setdefault("datasets", {}).update(part["datasets"])
+        results.setdefault("stages", []).extend({**s, "dataset": name} for s in part["stages"])
+    scores = [entry["miou"] for entry in results["datasets"].values()]
+    results["mean_miou"] = round(sum(scores) / len(scores), 4)
+    results = {**describe_run(cfg, config_file), **results}
+    if comm.is_main_process():
+        write_json(Path(cfg.OUTPUT_DIR) / "results.json", results)
+    return results
+
+
+def save_final(
+    cfg: CfgNode,
+    model: UniLabelSegmentor,
+    space: UnifiedLabelSpace | None,
+    results: dict[str, Any],
+) -> None:
+    """Write the model, its label space, the results and the drawing, each atomically."""
+    folder = Path(cfg.OUTPUT_DIR)
+    content: dict[str, Any] = {
+        "model": model.state_dict(),
+        "num_unified": None if space is None else space.mapping.num_unified,
+        "label_spaces": model.label_spaces.to_list(),
+        "label_space": None if space is None else space.to_dict(),
+        "config": cfg.dump(),
+    }
+    save_file(folder / FINAL_MODEL, content)
+    write_json(folder / "results.json", results)
+    if space is not None:
+        space.save(folder / "label_space.json")
+        draw_label_graph(space, folder / "label_graph.png")
+
+
+def describe_run(cfg: CfgNode, config_file: str) -> dict[str, Any]:
+    """What a reader needs to repeat the run."""
+    return {
+        "config": config_file,
+        "seed": cfg.SEED,
+        "versions": {
+            "unilabel": unilabel.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "detectron2": detectron2.__version__,
+            "torch_geometric": torch_geometric.__version__,
+            "timm": timm.__version__,
+            "numpy": numpy.__version__,
+            "scipy": scipy.__version__,
+        },
+        "git": _git_revision(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "processes": comm.get_world_size(),
+    }
+
+
+def _git_revision() -> str | None:
+    root = Path(unilabel.__file__).parents[1]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None  # installed without a checkout
+    return done.stdout.strip()
+
+
+def report(results: dict[str, Any]) -> str:
+    """The results as lines for the terminal."""
+    lines = [f"{'dataset':<16} {'mIoU':>7} {'unified argmax':>15}"]
+    for name, entry in results["datasets"].items():
+        unified = entry.get("unified_miou")
+        miou = "-" if entry["miou"] is None else f"{entry['miou']:.2f}"
+        lines.append(f"{name:<16} {miou:>7} {'-' if unified is None else f'{unified:.2f}':>15}")
+    unified = results.get("mean_unified_miou")
+    lines.append(
+        f"{'mean':<16} {results['mean_miou']:>7.2f} "
+        f"{'-' if unified is None else f'{unified:.2f}':>15}"
+    )
+    if "num_unified" in results:
+        lines.append(f"unified labels: {results['num_unified']}, mapping {results['mapping_checksum']}")
+    if "relations" in results:
+        r = results["relations"]
+        lines.append(
+            f"relations against the truth: precision {r['precision']:.3f}, recall "
+            f"{r['recall']:.3f}, F1 {r['f1']:.3f} ({r['num_related']} related pairs)"
+        )
+    if "unified" in results:
+        u = results["unified"]
+        lines.append(
+            f"atoms in the space {u['space']!r}: accuracy {u['atom_accuracy']:.3f}, mIoU "
+            f"{u['atom_miou']:.3f}, hidden IoU {u['hidden_iou']:.3f}"
+        )
+    return "\n".join(lines)
+
+
+def mapping_of(space: UnifiedLabelSpace | None) -> LabelMapping | None:
+    """Links of a label space, if there is one."""
+    return None if space is None else space.mapping
