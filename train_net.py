@@ -1,13 +1,14 @@
 #!/usr/bin/env python
-"""Train or evaluate unilabel.
+r"""Train or evaluate unilabel.
 
 Examples:
   python train_net.py --config-file configs/toy.yaml
   python train_net.py --config-file configs/7ds.yaml --num-gpus 4
   python train_net.py --config-file configs/toy.yaml --resume
-  python train_net.py --config-file configs/toy.yaml --eval-only MODEL.WEIGHTS output/toy/model_final.pth
+  python train_net.py --config-file configs/toy.yaml --eval-only \
+      MODEL.WEIGHTS output/toy/model_final.pth
   python train_net.py --config-file configs/mini.yaml OUTPUT_DIR output/mini_seed1 SEED 1
-  torchrun --nproc_per_node 2 train_net.py --config-file configs/toy.yaml      (several CPU processes)
+  torchrun --nproc_per_node 2 train_net.py --config-file configs/toy.yaml   (CPU processes)
 
 KEY VALUE pairs at the end override the configuration; unilabel/config.py explains every key.
 """
@@ -54,7 +55,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--dist-url", default="auto", help="address of machine 0, tcp://host:port (default: local)"
     )
     parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, see unilabel/config.py"
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="overrides, see unilabel/config.py",
     )
     return parser.parse_args(arguments)
 

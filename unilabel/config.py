@@ -1,7 +1,7 @@
 """Every configuration key of unilabel, on top of Detectron2's own.
 
-``add_unilabel_config`` adds the keys, ``load_config`` reads a YAML file and ``KEY VALUE`` overrides,
-``validate_config`` checks what several keys say together.
+``add_unilabel_config`` adds the keys, ``load_config`` reads a YAML file and ``KEY VALUE``
+overrides, ``validate_config`` checks what several keys say together.
 """
 
 from __future__ import annotations
@@ -243,7 +243,8 @@ def validate_config(cfg: CN) -> None:
         raise UniLabelError("UNIFY.NODES is relations, but DATASETS.RELATIONS names no file.")
     if not (cfg.DATASETS.NAMES or cfg.DATASETS.CUSTOM or cfg.DATASETS.TOY):
         raise UniLabelError(
-            "no dataset is named: give DATASETS.NAMES (built-in), DATASETS.CUSTOM (your folders) or "
+            "no dataset is named: give DATASETS.NAMES (built-in), DATASETS.CUSTOM (your "
+            "folders) or "
             "DATASETS.TOY True."
         )
 

@@ -20,8 +20,8 @@ def soft_mapping(
 ) -> Tensor:
     """Edge weights: a softmax per unified label over the classes of each dataset, Eq. (2).
 
-    The printed denominator of Eq. (2) also sums over unified labels; the text of Section 3.2 and the
-    authors' code do not, and neither do we.
+    The printed denominator of Eq. (2) also sums over unified labels; the text of Section 3.2 and
+    the authors' code do not, and neither do we.
 
     Args:
         edge_logits: (N, C).

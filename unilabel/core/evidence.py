@@ -50,7 +50,9 @@ def cross_prediction(
     all, which plain arg max hides.
 
     Args:
-        embeddings, labels, heads: see :func:`confusion_counts`.
+        embeddings: see :func:`confusion_counts`.
+        labels: see there.
+        heads: see there.
         prior_power: 0 leaves the prior in, 1 divides it out.
 
     Returns:
@@ -78,7 +80,8 @@ def class_mean_similarity(
     """Cosine of class-mean embeddings, centred per dataset, whitened by within-class covariance.
 
     Args:
-        embeddings, labels: see :func:`confusion_counts`.
+        embeddings: see :func:`confusion_counts`.
+        labels: see there.
         num_classes: C_i.
         ridge: share of the mean variance that is added to the covariance.
 
@@ -139,8 +142,8 @@ def label_tuples(score: Tensor, num_classes: Sequence[int], threshold: float) ->
     """Unified labels as tuples: each label with its best allowed partner in every other dataset.
 
     All pairs inside a tuple must reach the threshold. A tuple that is part of another one is left
-    out. A class that is the best partner of several labels gets several unified labels, which is how
-    granularity (one road, several road parts) is expressed.
+    out. A class that is the best partner of several labels gets several unified labels: this is
+    how granularity (one road, several road parts) is expressed.
 
     Args:
         score: (C, C) symmetric.
@@ -187,7 +190,9 @@ def signature_tuples(
     the best tuple of every label that would else be uncovered.
 
     Args:
-        embeddings, labels, heads: see :func:`confusion_counts`.
+        embeddings: see :func:`confusion_counts`.
+        labels: see there.
+        heads: see there.
         allowed: (C, C) bool, pairs of labels that may stand in one tuple.
         min_share: least score of a tuple.
 

@@ -18,8 +18,8 @@ from unilabel.core.label_space import LabelSpaceSet
 class LabelMapping:
     """Boolean mappings M_i of Section 3.1, one (N, C_i) matrix per dataset.
 
-    Each unified label maps to at most one class of a dataset (row sum <= 1); each class has at least
-    one unified label (column sum >= 1).
+    Each unified label maps to at most one class of a dataset (row sum <= 1); each class has at
+    least one unified label (column sum >= 1).
     """
 
     def __init__(self, label_spaces: LabelSpaceSet, matrices: Mapping[str, Tensor]) -> None:

@@ -15,8 +15,8 @@ def update_confusion(confusion: Tensor, prediction: Tensor, target: Tensor) -> N
     """Add pixels to a confusion matrix, in place.
 
     Ground truth outside 0..C-1 (the ignore label) is left out. A prediction outside 0..R-1 on a
-    labelled pixel is an error of the caller, except -1 ("no class"), which counts as a miss and goes
-    to the last column when the matrix has R = C + 1 columns.
+    labelled pixel is an error of the caller, except -1 ("no class"), which counts as a miss and
+    goes to the last column when the matrix has R = C + 1 columns.
 
     Args:
         confusion: (C, R) int64, rows ground truth, columns prediction.

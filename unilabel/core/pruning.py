@@ -65,7 +65,7 @@ def merge_identical(mapping: LabelMapping) -> tuple[LabelMapping, Tensor]:
     rows = mapping.stacked()
     seen: dict[tuple[bool, ...], int] = {}
     new_index = torch.full((len(rows),), -1, dtype=torch.int64)
-    keep = []
+    keep: list[int] = []
     for i, row in enumerate(rows.tolist()):
         if not any(row):
             continue

@@ -46,7 +46,7 @@ class UnifiedLabelSpace:
         mapping: the links as matrices.
         names: N distinct names.
         colors: N display colours.
-        links: (unified label, dataset, class id) -> :class:`Link`; exactly the links of ``mapping``.
+        links: (unified label, dataset, class id) -> :class:`Link`, for the links of ``mapping``.
         checked: unified labels that a person has marked as checked.
         provenance: free notes (configuration, seed, versions).
     """
@@ -221,7 +221,7 @@ def _read_links(data: Any, spaces: LabelSpaceSet, where: str) -> Sequence[tuple[
                 raise UniLabelError(
                     f'expected null or {{"class", "source", "weight"}}, not {value!r}'
                 )
-            column = space.index(value.get("class"))
+            column = space.index(str(value.get("class")))
         except UniLabelError as error:
             raise UniLabelError(f'{where}["links"]: {error}') from None
         kind, weight = value.get("source", "human"), value.get("weight", 1.0)

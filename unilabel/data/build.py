@@ -17,7 +17,6 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch.utils.data import DataLoader, Dataset
 
-from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
 from unilabel.data.augment import TrainAugmentation, resize_short_side
@@ -122,12 +121,14 @@ class EvalDataset(Dataset):
         dataset_id: int,
         samples: Sequence[Sample],
         short_side: int = 0,
+        spaces: Sequence[str] | None = None,
     ) -> None:
-        """Keep the samples; ``short_side`` as INPUT.TEST_SHORT_SIDE."""
+        """Keep the samples; ``short_side`` as INPUT.TEST_SHORT_SIDE; ``spaces`` to predict in."""
         self.source = source
         self.dataset_id = dataset_id
         self.samples = list(samples)
         self.short_side = short_side
+        self.spaces = spaces
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -136,7 +137,10 @@ class EvalDataset(Dataset):
         sample = self.samples[index]
         image, label = load_sample(self.source, sample)
         resized = resize_short_side(image, self.short_side)
-        return _item(self.source, self.dataset_id, sample, resized, label, label.shape)
+        item = _item(self.source, self.dataset_id, sample, resized, label, label.shape)
+        if self.spaces is not None:
+            item["spaces"] = list(self.spaces)
+        return item
 
 
 def _item(
@@ -193,9 +197,12 @@ def build_eval_loader(
     samples: Sequence[Sample],
     rank: int = 0,
     world: int = 1,
+    spaces: Sequence[str] | None = None,
 ) -> DataLoader:
     """Images ``rank, rank + world, ...`` of ``samples``: none is lost, none counts twice."""
-    dataset = EvalDataset(source, dataset_id, samples[rank::world], cfg.INPUT.TEST_SHORT_SIDE)
+    dataset = EvalDataset(
+        source, dataset_id, samples[rank::world], cfg.INPUT.TEST_SHORT_SIDE, spaces
+    )
     return DataLoader(
         dataset,
         batch_size=cfg.TEST.BATCH_SIZE,

@@ -40,8 +40,10 @@ class BalancedDatasetSampler(Sampler[list[Draw]]):
             sizes: number of images of every dataset.
             images_per_dataset: n.
             seed: of the shuffling and of the augmentation keys.
-            rank, world_size: the part of this process.
-            start, stop: first batch and the one after the last (None: endless).
+            rank: of this process.
+            world_size: number of processes.
+            start: first batch.
+            stop: the one after the last (None: endless).
         """
         self.sizes = list(sizes)
         self.count = images_per_dataset

@@ -81,7 +81,8 @@ def resolve_folder(folder: str) -> Path:
         if (candidate / "classes.json").is_file():
             return candidate.resolve()
     raise UniLabelError(
-        f"DATASETS.CUSTOM: no classes.json in {given} nor in {root / given}; give the folder's path, "
+        f"DATASETS.CUSTOM: no classes.json in {given} nor in {root / given}; give the folder's "
+        f"path, "
         "absolute or relative to $DETECTRON2_DATASETS."
     )
 
@@ -150,7 +151,8 @@ def read_image(path: str) -> np.ndarray:
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if bgr is None or _is_truncated(data):
         raise UniLabelError(
-            f"{path} cannot be decoded as an image ({data.size} bytes); it is damaged or truncated: "
+            f"{path} cannot be decoded as an image ({data.size} bytes); it is damaged or "
+            f"truncated: "
             "fetch it again or remove it together with its label."
         )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
@@ -175,7 +177,8 @@ def read_id_png(path: str) -> np.ndarray:
     if ids.ndim != 2 or ids.dtype != np.uint8:
         channels = 1 if ids.ndim == 2 else ids.shape[2]
         raise UniLabelError(
-            f"{path} has {channels} channel(s) of {ids.dtype}, expected an 8-bit single-channel PNG "
+            f"{path} has {channels} channel(s) of {ids.dtype}, expected an 8-bit single-channel "
+            f"PNG "
             "of class ids (255 = ignore); convert colours to ids first."
         )
     return ids
@@ -239,7 +242,8 @@ def load_sample(source: DatasetSource, sample: Sample) -> tuple[np.ndarray, np.n
     if image.shape[:2] != label.shape:
         raise UniLabelError(
             f"{sample.image} has the size {image.shape[1]}x{image.shape[0]}, its label "
-            f"{sample.label} {label.shape[1]}x{label.shape[0]}; both must be equal: resize the label "
+            f"{sample.label} {label.shape[1]}x{label.shape[0]}; both must be equal: resize the "
+            f"label "
             "with nearest neighbour or take the right file."
         )
     return image, label

@@ -62,7 +62,8 @@ def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UniLabelError(
-            f"{path} is no unilabel checkpoint. For weights of a backbone use MODEL.TIMM.PRETRAINED;"
+            f"{path} is no unilabel checkpoint. For weights of a backbone use "
+            f"MODEL.TIMM.PRETRAINED;"
             " for published models tools/convert_checkpoint.py."
         )
     if content["version"] != VERSION:

@@ -87,9 +87,11 @@ def count(
     atoms: int = 0,
 ) -> dict[str, Tensor]:
     """Confusion counts of a split: space -> (C_i, R), or (A, R) against atom maps."""
-    dataset_id = model.label_spaces.names.index(source.name) if (
-        source.name in model.label_spaces.names
-    ) else -1
+    dataset_id = (
+        model.label_spaces.names.index(source.name)
+        if (source.name in model.label_spaces.names)
+        else -1
+    )
     loader = build_eval_loader(
         cfg,
         source,

@@ -127,9 +127,7 @@ class GraphLearner:
         self.optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
 
-    def _mapped_loss(
-        self, embedding: Tensor, soft: Tensor, hard: float, pixels: Pixels
-    ) -> Tensor:
+    def _mapped_loss(self, embedding: Tensor, soft: Tensor, hard: float, pixels: Pixels) -> Tensor:
         """(1 - hard) x loss through the soft mapping + hard x loss through the solved one."""
         mode = self.cfg.MODEL.MAPPING_MODE
         total = embedding.new_zeros(())

@@ -46,7 +46,9 @@ class CheckpointHook(HookBase):
                 self.keeper.save(done, content)
             comm.synchronize()
         if stop:
-            logger.warning("stopped by signal %d at iteration %d; continue with --resume", stop, done)
+            logger.warning(
+                "stopped by signal %d at iteration %d; continue with --resume", stop, done
+            )
             raise SystemExit(128 + stop)
 
     def after_train(self) -> None:

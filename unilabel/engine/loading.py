@@ -43,7 +43,9 @@ def load_model(
     try:
         model.load_state_dict(content["model"])
     except RuntimeError as error:
-        raise UniLabelError(f"{path}: the weights do not fit their configuration: {error}") from error
+        raise UniLabelError(
+            f"{path}: the weights do not fit their configuration: {error}"
+        ) from error
     model.eval().requires_grad_(False)
     space = None
     if content.get("label_space") is not None:

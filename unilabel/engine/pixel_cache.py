@@ -81,9 +81,7 @@ def collect_pixels(
         loader = build_eval_loader(
             cfg, source, dataset_id, [samples[i] for i in chosen], comm.get_rank(), world
         )
-        generator = torch.Generator().manual_seed(
-            int(rng.integers(2**62)) + comm.get_rank()
-        )
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)) + comm.get_rank())
         found: list[tuple[Tensor, Tensor]] = []
         for batch in loader:
             for item in batch:

@@ -205,7 +205,9 @@ def report(results: dict[str, Any]) -> str:
         f"{'-' if unified is None else f'{unified:.2f}':>15}"
     )
     if "num_unified" in results:
-        lines.append(f"unified labels: {results['num_unified']}, mapping {results['mapping_checksum']}")
+        lines.append(
+            f"unified labels: {results['num_unified']}, mapping {results['mapping_checksum']}"
+        )
     if "relations" in results:
         r = results["relations"]
         lines.append(

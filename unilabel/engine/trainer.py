@@ -63,9 +63,7 @@ class UniLabelTrainer(TrainerBase):
         self.model = build_segmentor(cfg, self.label_spaces)
         self.network: nn.Module = self.model
         self.optimizer: torch.optim.Optimizer | None = None
-        self.scaler = torch.amp.GradScaler(
-            "cuda", enabled=self._amp_dtype() is torch.float16
-        )
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self._amp_dtype() is torch.float16)
         self.text_features: Tensor | None = None
         self.proposal: NodeProposal | None = None
         self.graph: LabelGraph | None = None
@@ -91,12 +89,12 @@ class UniLabelTrainer(TrainerBase):
         self.iter = self.start_iter
         with EventStorage(self.start_iter) as self.storage:
             self.before_train()
-            for self.iter in range(self.start_iter, self.max_iter):
+            while self.iter < self.max_iter:
                 self.before_step()
                 self.run_step()
                 self.after_step()
                 self.storage.step()
-            self.iter = self.max_iter
+                self.iter += 1
             self.after_train()
 
     def run_step(self) -> None:
@@ -164,7 +162,9 @@ class UniLabelTrainer(TrainerBase):
         """Prepare models, optimizer and data of a stage."""
         self.segment = segment
         self._entered_at = time.monotonic()
-        logger.info("stage %s: iterations %d to %d", segment.stage.value, segment.start, segment.stop)
+        logger.info(
+            "stage %s: iterations %d to %d", segment.stage.value, segment.start, segment.stop
+        )
         resumed, self._resumed = self._resumed, None
         fresh = resumed is None
         if fresh and segment.stage is not Stage.MULTI_HEAD:
@@ -205,7 +205,11 @@ class UniLabelTrainer(TrainerBase):
         seconds = self._spent + time.monotonic() - self._entered_at
         self._spent = 0.0
         self.records.append(
-            {"name": segment.stage.value, "iterations": segment.length, "seconds": round(seconds, 2)}
+            {
+                "name": segment.stage.value,
+                "iterations": segment.length,
+                "seconds": round(seconds, 2),
+            }
         )
         self.segment = None
         self._batches = None

@@ -141,7 +141,8 @@ def finish_graph(trainer: UniLabelTrainer) -> None:
     install_mapping(trainer, mapping, embedding, trainer.cache)
     trainer.note(
         f"mapping solve ({trainer.cfg.UNIFY.SOLVER}): {int(mapping.active().sum())} of "
-        f"{mapping.num_unified} unified labels in use, {int(links.sum())} links, {changed} changed, "
+        f"{mapping.num_unified} unified labels in use, {int(links.sum())} links, {changed} "
+        f"changed, "
         f"mapping {mapping.checksum()}"
     )
 
@@ -212,7 +213,8 @@ def prune_links(trainer: UniLabelTrainer) -> None:
     removed = int(before.stacked().sum() - links.sum())
     trainer.note(
         f"pruning: {removed} of {int(before.stacked().sum())} links removed (under "
-        f"{trainer.cfg.UNIFY.PRUNE_SHARE:.0%} of their class), {int(mapping.active().sum())} unified "
+        f"{trainer.cfg.UNIFY.PRUNE_SHARE:.0%} of their class), {int(mapping.active().sum())} "
+        f"unified "
         f"labels in use, mapping {mapping.checksum()}"
     )
     distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")

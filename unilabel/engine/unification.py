@@ -125,7 +125,7 @@ def edge_evidence(proposal: NodeProposal) -> Tensor | None:
 
 
 def initial_embedding(links: Tensor, heads: Sequence[Tensor]) -> Tensor:
-    """(N, D) start of X_u: the sum of the linked classes' centred classifiers over sqrt(count).
+    """(N, D) start of X_u: sum of the linked classes' centred classifiers over sqrt(count).
 
     Softmax scores ignore what all classes of a head share, so each head is centred first; the sum of
     classifiers multiplies the heads' odds.
@@ -181,9 +181,7 @@ def solve_links(
             marginals[space.name] = torch.from_numpy(np.array(solution.class_marginal))
             blocks.append(torch.from_numpy(np.array(solution.matrix)))
         elif u.SOLVER == "exact":
-            matrix = solve_exact(
-                block.numpy(), True, u.UNLINKED_BELOW, dataset=space.name
-            )
+            matrix = solve_exact(block.numpy(), True, u.UNLINKED_BELOW, dataset=space.name)
             blocks.append(torch.from_numpy(np.array(matrix)))
         else:
             blocks.append(links)

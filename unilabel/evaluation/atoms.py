@@ -36,7 +36,8 @@ def score_atoms(
     scored as atom maps.
 
     Args:
-        train, val: dataset -> (A, R) counts, rows atoms.
+        train: dataset -> (A, R) counts of the training images, rows atoms.
+        val: the same of the validation images.
         atoms: content of ``atoms.json``.
 
     Returns:

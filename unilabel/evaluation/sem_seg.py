@@ -43,9 +43,7 @@ class SpaceConfusionEvaluator(DatasetEvaluator):
             s: torch.zeros(self._classes, r, dtype=torch.int64) for s, r in self._spaces.items()
         }
 
-    def process(
-        self, inputs: list[dict[str, Any]], outputs: list[dict[str, Tensor]]
-    ) -> None:
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Tensor]]) -> None:
         """Count a batch of label maps."""
         for item, answer in zip(inputs, outputs, strict=True):
             truth = self._truth(item)
