@@ -1,12 +1,8 @@
-"""Label tables: the published datasets in ``unilabel/label_spaces`` and a user's ``classes.json``.
-
-A table is a :class:`LabelSpace` plus what only text methods need, the other names of its classes.
-"""
+"""Label tables: published datasets (``unilabel/label_spaces``) and a user's ``classes.json``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -28,27 +24,13 @@ PAPER_DATASETS = (
 )
 
 
-@dataclass(frozen=True)
-class LabelTable:
-    """One label space with the other names of its classes.
-
-    Attributes:
-        label_space: C_i classes.
-        synonyms: per class the other words that the dataset itself gives for it
-            (``"synonyms"`` in the JSON file), often none.
-    """
-
-    label_space: LabelSpace
-    synonyms: tuple[tuple[str, ...], ...]
-
-
 def builtin_names() -> list[str]:
     """Names of the published datasets whose tables come with the package."""
     folder = files("unilabel") / "label_spaces"
     return sorted(p.name[: -len(".json")] for p in folder.iterdir() if p.name.endswith(".json"))
 
 
-def load_table(spec: str) -> LabelTable:
+def load_label_space(spec: str) -> LabelSpace:
     """Read one label table.
 
     Args:
@@ -74,15 +56,14 @@ def load_table(spec: str) -> LabelTable:
             "folder that holds a classes.json."
         )
     data = read_json(source)
-    if variant:
-        data = _without_dropped(data, variant, source)
-    return LabelTable(LabelSpace.from_dict(data, source), _synonyms(data, source))
+    return LabelSpace.from_dict(
+        _without_dropped(data, variant, source) if variant else data, source
+    )
 
 
-def load_tables(specs: Iterable[str]) -> tuple[LabelSpaceSet, list[LabelTable]]:
-    """Read several label tables, in order, as one :class:`LabelSpaceSet`."""
-    tables = [load_table(spec) for spec in specs]
-    return LabelSpaceSet(table.label_space for table in tables), tables
+def load_label_spaces(specs: Iterable[str]) -> LabelSpaceSet:
+    """Read several label tables, in order."""
+    return LabelSpaceSet(load_label_space(spec) for spec in specs)
 
 
 def _without_dropped(data: Any, variant: str, source: str) -> dict[str, Any]:
@@ -97,16 +78,3 @@ def _without_dropped(data: Any, variant: str, source: str) -> dict[str, Any]:
     dropped = variants[variant]["drop"]
     kept = [c for c in data["classes"] if c["name"] not in dropped]
     return {**data, "classes": [{**c, "id": i} for i, c in enumerate(kept)]}
-
-
-def _synonyms(data: dict[str, Any], source: str) -> tuple[tuple[str, ...], ...]:
-    rows = []
-    for entry in data["classes"]:
-        words = entry.get("synonyms", [])
-        if not isinstance(words, list) or not all(isinstance(w, str) and w for w in words):
-            raise UniLabelError(
-                f'{source}: class {entry["name"]!r}: "synonyms" is {words!r}, expected a list of '
-                "words."
-            )
-        rows.append(tuple(w for w in words if w != entry["name"]))
-    return tuple(rows)

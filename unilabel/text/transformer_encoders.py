@@ -159,7 +159,7 @@ def folder_fingerprint(source: str) -> str:
     and tail of each file tell models apart.
     """
     folder = Path(source)
-    if not folder.is_dir():
+    if not source or not folder.is_dir():  # Path("") would be the working directory
         return ""
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
