@@ -1,0 +1,318 @@
+"""Decoders of label files: one for each way in which datasets store labels.
+
+Each is called with a path and returns (H, W) uint8 contiguous class ids, 255 (ignore) elsewhere.
+All raise :class:`UniLabelError` for a file that cannot be read, and :class:`UnknownLabelError` for
+a value that the dataset's table does not know: guessing a class for it would spoil training
+silently. They are plain data, so that they can be sent to the worker processes of a loader.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import NoReturn
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import read_json
+from unilabel.data.raw_labels import IGNORE
+from unilabel.data.sources import read_id_png, read_image
+
+UNKNOWN = 254  # marks values without a meaning while a file is decoded; no dataset has that class
+MAX_PANOPTIC_BYTES = 2 * 2**30  # that of COCO train2017 has about 0.4 GB
+
+
+class UnknownLabelError(UniLabelError):
+    """A label file holds a value that belongs to no class and is not void either."""
+
+
+@dataclass(frozen=True)
+class IdDecoder:
+    """8-bit PNG of raw ids, single-channel or palette (the index is the id)."""
+
+    ids: Mapping[int, int]
+    dataset: str
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        table = np.full(256, UNKNOWN, np.uint8)
+        for raw, class_id in self.ids.items():
+            if raw < 256:
+                table[raw] = class_id
+        return table
+
+    def __call__(self, path: str) -> np.ndarray:
+        """Decode one file."""
+        raw = read_id_png(path)
+        ids: np.ndarray = cv2.LUT(raw, self._table)
+        if (ids == UNKNOWN).any():
+            _raise_unknown(raw, ids, path, self.dataset, sorted(self.ids))
+        return ids
+
+
+@dataclass(frozen=True)
+class MatDecoder:
+    """MATLAB file with a 2-D array of raw ids, for example ``LabelMap`` of PASCAL Context."""
+
+    ids: Mapping[int, int]
+    dataset: str
+    variable: str = "LabelMap"
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        table = np.full(2**16, UNKNOWN, np.uint8)
+        for raw, class_id in self.ids.items():
+            table[raw] = class_id
+        return table
+
+    def __call__(self, path: str) -> np.ndarray:
+        """Decode one file."""
+        raw = self._read(path)
+        ids: np.ndarray = self._table[raw]
+        if (ids == UNKNOWN).any():
+            _raise_unknown(raw, ids, path, self.dataset, sorted(self.ids))
+        return ids
+
+    def _read(self, path: str) -> np.ndarray:
+        from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
+
+        try:
+            raw = np.asarray(loadmat(path, variable_names=[self.variable])[self.variable])
+        except OSError as error:
+            raise UniLabelError(f"cannot read {path}: {error.strerror or error}.") from error
+        except KeyError as error:
+            raise UniLabelError(
+                f"{path} has no variable {self.variable!r}; take the file from the official "
+                "archive."
+            ) from error
+        except (MatReadError, ValueError, TypeError, NotImplementedError, EOFError) as error:
+            raise UniLabelError(
+                f"{path} cannot be decoded as a MATLAB label file ({error}); it is damaged or "
+                "truncated: fetch it again."
+            ) from error
+        if raw.ndim != 2 or not np.issubdtype(raw.dtype, np.integer):
+            raise UniLabelError(
+                f"{path}: {self.variable!r} has the shape {raw.shape} and type {raw.dtype}, "
+                "expected a 2-D array of integers; take the file from the official archive."
+            )
+        return raw.astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class ColorDecoder:
+    """RGB PNG in which each colour is a class."""
+
+    colors: Mapping[tuple[int, int, int], int]
+    dataset: str
+
+    @cached_property
+    def _codes(self) -> tuple[np.ndarray, np.ndarray]:
+        pairs = sorted(((r << 16) + (g << 8) + b, c) for (r, g, b), c in self.colors.items())
+        return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs], np.uint8)
+
+    def __call__(self, path: str) -> np.ndarray:
+        """Decode one file."""
+        codes = _pack(read_image(path), (16, 8, 0))
+        ids = _find(codes, *self._codes)
+        if (ids == UNKNOWN).any():
+            code = int(codes[ids == UNKNOWN][0])
+            color = (code >> 16, code >> 8 & 255, code & 255)
+            raise UnknownLabelError(
+                f"{path}: colour {color} on {int((codes == code).sum())} pixels is none of the "
+                f"{len(self.colors)} label colours of dataset {self.dataset!r}; the file is no "
+                "label image of it, was resized with interpolation or saved as JPEG: take it from "
+                "the official archive."
+            )
+        return ids
+
+
+@dataclass(frozen=True)
+class PanopticDecoder:
+    """COCO panoptic PNG: segment id = R + 256 G + 65536 B, 0 is void.
+
+    The file ``<folder>.json`` beside the folder of the PNGs gives the category of each segment. It
+    is parsed once per process and kept.
+    """
+
+    ids: Mapping[int, int]
+    dataset: str
+
+    @cached_property
+    def _key(self) -> tuple[tuple[int, int], ...]:
+        return tuple(sorted(self.ids.items()))
+
+    def index(self, folder: str | os.PathLike[str]) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
+        """File name -> (segment ids ascending, class ids) of the JSON file of a folder of PNGs."""
+        path = Path(f"{os.fspath(folder)}.json")
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise UniLabelError(
+                f"{path} is missing: it tells the class of every segment in {folder}; unpack it "
+                "from the archive of the panoptic annotations."
+            ) from error
+        return _panoptic_index(str(path), status.st_mtime_ns, self._key, self.dataset)
+
+    def __call__(self, path: str) -> np.ndarray:
+        """Decode one file."""
+        folder, name = os.path.split(path)
+        index = self.index(folder)
+        if name not in index:
+            raise UniLabelError(
+                f"{path} has no entry in {folder}.json; the PNGs and the JSON file belong to "
+                "different releases, or the JSON file is incomplete: unpack both again."
+            )
+        codes = _pack(read_image(path), (0, 8, 16))
+        ids = _find(codes, *index[name])
+        if (ids == UNKNOWN).any():
+            code = int(codes[ids == UNKNOWN][0])
+            raise UnknownLabelError(
+                f"{path}: segment {code} on {int((codes == code).sum())} pixels is not in "
+                f"{folder}.json; the PNG is no panoptic map of dataset {self.dataset!r} or was "
+                "changed: unpack it again."
+            )
+        return ids
+
+
+@lru_cache(maxsize=8)
+def _panoptic_index(
+    path: str, modified: int, ids: tuple[tuple[int, int], ...], dataset: str
+) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
+    """``modified`` makes an edited file be read again."""
+    data = read_json(path, max_bytes=MAX_PANOPTIC_BYTES)
+    known = dict(ids)
+    index: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    try:
+        for entry in data["annotations"]:
+            segments = {0: IGNORE}
+            for segment in entry["segments_info"]:
+                category = segment["category_id"]
+                if category not in known:
+                    raise UnknownLabelError(
+                        f"{path}: {entry['file_name']} has a segment of category {category}, which "
+                        f"is none of the {len(known)} categories of dataset {dataset!r}; take the "
+                        "JSON file from the official archive."
+                    )
+                segments[segment["id"]] = known[category]
+            order = sorted(segments)
+            classes = np.array([segments[s] for s in order], np.uint8)
+            index[entry["file_name"]] = (np.array(order, np.int64), classes)
+    except (KeyError, TypeError) as error:
+        raise UniLabelError(
+            f"{path} is no panoptic annotation file ({type(error).__name__}: {error}); expected "
+            '{"annotations": [{"file_name", "segments_info": [{"id", "category_id"}]}]}.'
+        ) from error
+    return index
+
+
+@dataclass(frozen=True)
+class PolygonDecoder:
+    """Cityscapes-style polygon JSON, drawn in file order as the AutoNUE tools draw it.
+
+    Args:
+        names: object name -> class id or 255; the pixels of no polygon are void.
+    """
+
+    names: Mapping[str, int]
+    dataset: str
+
+    def __call__(self, path: str) -> np.ndarray:
+        """Decode one file."""
+        data = read_json(path)
+        try:
+            size = (int(data["imgWidth"]), int(data["imgHeight"]))
+            canvas = Image.new("L", size, IGNORE)
+            draw = ImageDraw.Draw(canvas)
+            for item in data["objects"]:
+                if item.get("deleted"):
+                    continue
+                class_id = self._class_of(item["label"], path)
+                points = [(x, y) for x, y in item["polygon"]]
+                if len(points) > 1:  # a single point covers no pixel; Pillow refuses it
+                    draw.polygon(points, fill=class_id)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, UniLabelError):
+                raise
+            raise UniLabelError(
+                f"{path} is no polygon file ({type(error).__name__}: {error}); expected "
+                '{"imgWidth", "imgHeight", "objects": [{"label", "polygon": [[x, y], ...]}]}: take '
+                "it from the official archive."
+            ) from error
+        return np.asarray(canvas)
+
+    def _class_of(self, label: str, path: str) -> int:
+        for name in (label, label.removesuffix("group")):  # "cargroup" counts as "car"
+            if name in self.names:
+                return self.names[name]
+        raise UnknownLabelError(
+            f"{path}: object label {label!r} is none of the {len(self.names)} labels of dataset "
+            f"{self.dataset!r}; the file is of another dataset or was edited: take it from the "
+            "official archive."
+        )
+
+
+@dataclass(frozen=True)
+class ChoiceDecoder:
+    """Several decoders for one dataset; what the path below ``root`` contains tells which.
+
+    Args:
+        root: the dataset's folder.
+        choices: (text in the path, decoder) pairs; the first that fits is used.
+    """
+
+    root: str
+    choices: tuple[tuple[str, Callable[[str], np.ndarray]], ...]
+
+    def __call__(self, path: str) -> np.ndarray:
+        """Decode one file."""
+        below = path.removeprefix(self.root).replace(os.sep, "/")
+        for text, decoder in self.choices:
+            if text in below:
+                return decoder(path)
+        raise UniLabelError(
+            f"{path}: this kind of label file is not known for the dataset in {self.root}; see "
+            "datasets/README.md."
+        )
+
+
+def _pack(rgb: np.ndarray, shifts: tuple[int, int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (H, W) int64 code."""
+    wide = rgb.astype(np.int64)
+    red, green, blue = shifts
+    return (wide[..., 0] << red) + (wide[..., 1] << green) + (wide[..., 2] << blue)
+
+
+def _find(codes: np.ndarray, known: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Class of every code, ``UNKNOWN`` where it is not one of ``known`` (ascending)."""
+    position = np.searchsorted(known, codes).clip(max=len(known) - 1)
+    ids: np.ndarray = np.where(known[position] == codes, classes[position], np.uint8(UNKNOWN))
+    return ids
+
+
+def _raise_unknown(
+    raw: np.ndarray, ids: np.ndarray, path: str, dataset: str, known: list[int]
+) -> NoReturn:
+    value = int(raw[ids == UNKNOWN][0])
+    raise UnknownLabelError(
+        f"{path}: label id {value} on {int((raw == value).sum())} pixels, expected {_ranges(known)} "
+        f"for dataset {dataset!r}; the file is of another dataset or kind of label (train ids, "
+        "instances, colours), or was edited: take it from the official archive."
+    )
+
+
+def _ranges(values: list[int]) -> str:
+    """[0, 1, 2, 5] -> "0..2, 5"."""
+    parts: list[list[int]] = []
+    for value in values:
+        if parts and value == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], value]
+        else:
+            parts.append([value])
+    return ", ".join(f"{p[0]}..{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
