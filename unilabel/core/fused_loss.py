@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,9 @@ from unilabel.core.errors import UniLabelError
 __all__ = ["LinkTable", "upsampled_cross_entropy", "upsampled_marginal_cross_entropy"]
 
 BACKENDS = ("auto", "torch", "triton")
+
+# Logit of a class that the dataset of an image does not have: its probability is exactly zero.
+_ABSENT = -1e4
 
 # Upsampled logits that are held at a time: within the cache of a CPU core, and enough work for a
 # kernel launch on other devices.
@@ -55,7 +58,7 @@ class LinkTable:
 
         Args:
             mappings: bool (N, C_i) per dataset; at most one class per unified label, at least one
-                unified label per class.
+                unified label per class. The tables are made on their device.
 
         Raises:
             UniLabelError: a mapping is not bool, of another N, or breaks a constraint.
@@ -64,22 +67,16 @@ class LinkTable:
             raise UniLabelError("no label mapping was given; expected one per dataset.")
         nodes = mappings[0].shape[0]
         for i, mapping in enumerate(mappings):
+            problem = ""
             if mapping.dtype != torch.bool or mapping.dim() != 2 or mapping.shape[0] != nodes:
-                raise UniLabelError(
-                    f"label mapping {i} is {mapping.dtype} {tuple(mapping.shape)}; expected bool "
-                    f"({nodes}, classes)."
-                )
-            if (mapping.sum(1) > 1).any():
-                raise UniLabelError(
-                    f"label mapping {i} links a unified label to several classes of one dataset; "
-                    "at most one is allowed."
-                )
-            if not mapping.any(0).all():
+                problem = f"is {mapping.dtype} {tuple(mapping.shape)}, not bool ({nodes}, classes)"
+            elif (mapping.sum(1) > 1).any():
+                problem = "links a unified label to several classes; at most one is allowed"
+            elif not mapping.any(0).all():
                 empty = (~mapping.any(0)).nonzero().flatten().tolist()
-                raise UniLabelError(
-                    f"label mapping {i} leaves the classes {empty} without a unified label; link "
-                    "each class to at least one."
-                )
+                problem = f"has no unified label for the classes {empty}; link each to at least one"
+            if problem:
+                raise UniLabelError(f"label mapping {i} {problem}.")
         device = mappings[0].device
         num_classes = torch.tensor([m.shape[1] for m in mappings], device=device)
         most = max(int(m.sum(0).max()) for m in mappings)
@@ -92,10 +89,6 @@ class LinkTable:
             links[i, label, rank] = node
             node_class[i, node] = label.int()
         return cls(links, node_class, num_classes)
-
-    def to(self, device: torch.device) -> LinkTable:
-        """Copy to a device."""
-        return LinkTable(*(t.to(device) for t in (self.links, self.node_class, self.num_classes)))
 
 
 def _row_taps(
@@ -121,7 +114,7 @@ def _upsampled_rows(z: Tensor, rows: range, size: tuple[int, int], align_corners
     """Rows of the upsampled logits, (B, T, W, C), from z (B, h, w, C)."""
     dtype = torch.promote_types(z.dtype, torch.float32)
     first, second, weight = _row_taps(rows, size[0], z.shape[1], align_corners, z.device)
-    top, bottom = z[:, first].to(dtype), z[:, second].to(dtype)
+    top, bottom = (z.index_select(1, index).to(dtype) for index in (first, second))
     lines = torch.lerp(top, bottom, weight.to(dtype)[:, None, None])
     # Channels-last interpolation is vectorised over channels: several times faster on CPUs.
     wide = F.interpolate(
@@ -235,45 +228,57 @@ class _UpsampledLoss(torch.autograd.Function):
         return dz.to(z.dtype).permute(0, 3, 1, 2), *([None] * 6)
 
 
+class _Options(NamedTuple):
+    ignore_label: int
+    align_corners: bool
+    rows: int
+    backend: str
+    padded: bool = False  # some images have fewer classes than channels
+
+
 def _small_labels(target: Tensor, ignore_label: int, classes: int) -> tuple[Tensor, int]:
     """Labels in the smallest integer type, and the id of ignored pixels in it."""
     if target.dtype == torch.uint8:
         return target.contiguous(), ignore_label
-    dtype, mark = (torch.uint8, 255) if classes <= 255 else (torch.int16, 2**15 - 1)
-    return target.masked_fill(target == ignore_label, mark).to(dtype).contiguous(), mark
+    dtype, mark = (torch.uint8, 255) if classes < 255 else (torch.int16, 2**15 - 1)
+    # Without this, a wrong label could become a right one when it loses its upper bits.
+    known = torch.where((target < 0) | (target >= classes), classes, target)
+    return known.masked_fill(target == ignore_label, mark).to(dtype).contiguous(), mark
 
 
-def _check(logits: Tensor, target: Tensor, limits: Tensor, ignore_label: int, backend: str) -> None:
-    if backend not in BACKENDS:
-        raise UniLabelError(f"backend is {backend!r}; use one of {', '.join(BACKENDS)}.")
+def _check(logits: Tensor, target: Tensor, limits: Tensor, options: _Options) -> None:
+    if options.backend not in BACKENDS:
+        raise UniLabelError(f"backend is {options.backend!r}; use one of {', '.join(BACKENDS)}.")
     if logits.dim() != 4 or target.dim() != 3 or len(logits) != len(target):
         raise UniLabelError(
             f"logits {tuple(logits.shape)} and target {tuple(target.shape)} do not fit; expected "
             "(B, C, h, w) and (B, H, W)."
         )
-    if target.is_floating_point() or target.dtype == torch.bool:
-        raise UniLabelError(f"target holds {target.dtype}; expected integer class ids.")
+    if target.is_floating_point() or target.dtype == torch.bool or target.device != logits.device:
+        raise UniLabelError(
+            f"target is {target.dtype} on {target.device}; expected integer class ids on "
+            f"{logits.device}."
+        )
     if target.device.type == "cpu":  # on other devices the test would stall the queue
-        limit = limits.to(target.device)[:, None, None]
-        wrong = ((target >= limit) | (target < 0)) & (target != ignore_label)
+        ignored = target == options.ignore_label
+        wrong = ((target >= limits[:, None, None]) | (target < 0)) & ~ignored
         if wrong.any():
             found = target[wrong].unique().tolist()
             raise UniLabelError(
                 f"the target holds the labels {found[:10]}, expected 0..{int(limits.max()) - 1} or "
-                f"the ignore label {ignore_label}; check the dataset's label files."
+                f"the ignore label {options.ignore_label}; check the dataset's label files."
             )
 
 
-def _use_triton(logits: Tensor, size: tuple[int, int], backend: str) -> bool:
-    if backend == "torch" or logits.dtype == torch.float64:
-        return False
-    if backend == "triton":
-        return True
-    if not logits.is_cuda or importlib.util.find_spec("triton") is None:
+def _use_triton(logits: Tensor, width: int, options: _Options) -> bool:
+    if options.backend != "auto":
+        return options.backend == "triton"
+    fits = logits.is_cuda and logits.dtype != torch.float64
+    if not fits or importlib.util.find_spec("triton") is None:
         return False
     from unilabel.core.triton_loss import supports
 
-    return supports(logits.shape[-1], size[1])
+    return supports(logits.shape[-1], width, options.align_corners)
 
 
 def _loss(
@@ -282,28 +287,29 @@ def _loss(
     table: LinkTable | None,
     group: Tensor,
     limits: Tensor,
-    ignore_label: int,
-    align_corners: bool,
-    rows: int,
-    backend: str,
+    options: _Options,
 ) -> Tensor:
-    _check(logits, target, limits, ignore_label, backend)
-    labels, mark = _small_labels(target, ignore_label, int(limits.max()))
-    size = (target.shape[1], target.shape[2])
-    if _use_triton(logits, size, backend):
+    """Choose the implementation; ``limits`` (B,) are classes, ``group`` (B,) rows of the table."""
+    _check(logits, target, limits, options)
+    classes = logits.shape[1] if table is None else table.links.shape[1]
+    labels, mark = _small_labels(target, options.ignore_label, classes)
+    width = target.shape[2]
+    if _use_triton(logits, width, options):
         from unilabel.core.triton_loss import triton_loss
 
         node_class = None if table is None else table.node_class
-        return triton_loss(logits, labels, node_class, group, limits, mark, align_corners)
+        return triton_loss(logits, labels, node_class, group, limits, mark, options.align_corners)
+    if options.padded:
+        beyond = torch.arange(logits.shape[1], device=logits.device) >= limits[:, None]
+        logits = logits.masked_fill(beyond[:, :, None, None], _ABSENT)
+    rows = options.rows
     if rows < 1:
         budget = _CHUNK_ELEMENTS.get(logits.device.type, _CHUNK_ELEMENTS_ELSEWHERE)
-        rows = max(budget // max(len(logits) * logits.shape[1] * size[1], 1), 1)
+        rows = max(budget // max(len(logits) * logits.shape[1] * width, 1), 1)
     links = None if table is None else table.links
-    if table is None:
-        outside = torch.arange(logits.shape[1], device=logits.device) >= limits[:, None]
-        if bool(outside.any()):
-            logits = logits.masked_fill(outside[:, :, None, None], -1e4)
-    loss: Tensor = _UpsampledLoss.apply(logits, labels, links, group, mark, align_corners, rows)
+    loss: Tensor = _UpsampledLoss.apply(
+        logits, labels, links, group, mark, options.align_corners, rows
+    )
     return loss
 
 
@@ -339,11 +345,12 @@ def upsampled_cross_entropy(
         UniLabelError: sizes or types do not fit, or (on the CPU) a label is out of range. On other
             devices such a label gives an infinite loss or a device assertion.
     """
-    group = torch.arange(len(logits), device=logits.device)
-    limits = torch.full_like(group, logits.shape[1]) if num_classes is None else num_classes
-    if num_classes is not None:
+    if num_classes is None:
+        limits = torch.full((len(logits),), logits.shape[1], device=logits.device)
+    else:
         limits = num_classes.to(logits.device)
-    return _loss(logits, target, None, group, limits, ignore_label, align_corners, rows, backend)
+    options = _Options(ignore_label, align_corners, rows, backend, num_classes is not None)
+    return _loss(logits, target, None, limits, limits, options)
 
 
 def upsampled_marginal_cross_entropy(
@@ -387,18 +394,8 @@ def upsampled_marginal_cross_entropy(
             f"the mapping has {table.node_class.shape[1]} unified labels, the logits have "
             f"{unified_logits.shape[1]}; were weights of another label space loaded?"
         )
-    table = table.to(unified_logits.device)
     if dataset_index is None:
-        dataset_index = torch.zeros(len(unified_logits), dtype=torch.int64)
+        dataset_index = table.num_classes.new_zeros(len(unified_logits))
     group = dataset_index.to(unified_logits.device)
-    return _loss(
-        unified_logits,
-        target,
-        table,
-        group,
-        table.num_classes[group],
-        ignore_label,
-        align_corners,
-        rows,
-        backend,
-    )
+    options = _Options(ignore_label, align_corners, rows, backend)
+    return _loss(unified_logits, target, table, group, table.num_classes[group], options)
