@@ -32,8 +32,7 @@ BACKENDS = ("auto", "torch", "triton")
 # Logit of a class that the dataset of an image does not have: its probability is exactly zero.
 _ABSENT = -1e4
 
-# Upsampled logits that are held at a time: within the cache of a CPU core, and enough work for a
-# kernel launch on other devices.
+# Upsampled logits held at a time: the cache of a CPU core; elsewhere enough work for a launch.
 _CHUNK_ELEMENTS = {"cpu": 2**19}
 _CHUNK_ELEMENTS_ELSEWHERE = 2**25
 

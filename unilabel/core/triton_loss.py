@@ -35,6 +35,7 @@ _TILE_PIXELS = 64  # output columns of a backward tile
 _TILE_COLUMNS = 16  # its source columns at most: the smallest side of a matrix product in Triton
 _TILE_ROWS = 8  # source rows that a backward program walks down
 _TILE_CHANNELS = 32  # its channels
+_TILE_WARPS = 8
 
 
 @triton.jit
@@ -295,7 +296,7 @@ class _TritonLoss(torch.autograd.Function):
             _start_tensor(w, width, align_corners, z.device),
             *ctx.sizes, blocks, columns,
             MARGINAL=node_class is not None, ROWS=_TILE_ROWS, COLUMNS=_TILE_COLUMNS,
-            PIXELS=_TILE_PIXELS, BLOCK=_TILE_CHANNELS, num_warps=8,
+            PIXELS=_TILE_PIXELS, BLOCK=_TILE_CHANNELS, num_warps=_TILE_WARPS,
         )  # fmt: skip
         return dz[..., :channels].permute(0, 3, 1, 2), *([None] * 6)
 
