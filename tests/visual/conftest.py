@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.label_space import LabelSpace, LabelSpaceSet, default_color
+from unilabel.core.synthetic import atom_table, toy_label_spaces
+from unilabel.core.unified_space import UnifiedLabelSpace
+
+SIZES = {
+    "street": 65,
+    "things": 133,
+    "india": 26,
+    "scenes": 150,
+    "rooms": 37,
+    "city": 19,
+    "drive": 18,
+}
+WORDS = ("road", "wall", "tree", "cabinet", "railing", "swimming pool", "traffic sign", "person")
+
+
+@pytest.fixture(scope="session")
+def toy_space() -> UnifiedLabelSpace:
+    """The true unified labels of the toy world: one per atom, with weights of 0.2 to 1."""
+    spaces = LabelSpaceSet(toy_label_spaces())
+    matrices = {}
+    for space in spaces:
+        table = torch.from_numpy(atom_table(space.name)).long()
+        matrices[space.name] = table[:, None] == torch.arange(space.num_classes)
+    weights = 0.2 + 0.8 * torch.rand(19, spaces.total, generator=torch.Generator().manual_seed(0))
+    return UnifiedLabelSpace.from_mapping(LabelMapping(spaces, matrices), weights)
+
+
+@pytest.fixture(scope="session")
+def large_space() -> UnifiedLabelSpace:
+    """448 classes of 7 datasets and 217 unified labels, many of them shared."""
+    random = torch.Generator().manual_seed(5)
+    count, spaces, matrices = 217, [], {}
+    for name, size in SIZES.items():
+        matrix = torch.zeros(count, size, dtype=torch.bool)
+        wide = min(count, size + size // 4)
+        nodes = torch.randperm(count, generator=random)[:wide]
+        extra = torch.randint(size, (wide - size,), generator=random)
+        matrix[nodes, torch.cat([torch.arange(size), extra])] = True
+        first = [int(torch.nonzero(column)[0]) for column in matrix.T]
+        names = tuple(f"{WORDS[node % len(WORDS)]} {node}" for node in first)
+        taken: dict[str, int] = {}
+        distinct = []
+        for text in names:
+            taken[text] = taken.get(text, 0) + 1
+            distinct.append(text if taken[text] == 1 else f"{text} ({taken[text]})")
+        colors = tuple(default_color(node) for node in first)
+        spaces.append(LabelSpace(name, tuple(distinct), colors))
+        matrices[name] = matrix
+    mapping = LabelMapping(LabelSpaceSet(spaces), matrices)
+    weights = torch.rand(count, mapping.label_spaces.total, generator=random)
+    return UnifiedLabelSpace.from_mapping(mapping, weights)

@@ -1,0 +1,1 @@
+"""Drawings of label spaces and predictions. Needs unilabel.core, matplotlib and Pillow only."""
