@@ -9,9 +9,11 @@ silently. They are plain data, so that they can be sent to the worker processes 
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import NoReturn
 
@@ -84,15 +86,18 @@ class MatDecoder:
         from scipy.io.matlab import MatReadError
 
         try:
-            raw = np.asarray(loadmat(path, variable_names=[self.variable])[self.variable])
+            content = BytesIO(Path(path).read_bytes())
         except OSError as error:
             raise UniLabelError(f"cannot read {path}: {error.strerror or error}.") from error
+        damage = (MatReadError, OSError, EOFError, ValueError, TypeError, NotImplementedError)
+        try:
+            raw = np.asarray(loadmat(content, variable_names=[self.variable])[self.variable])
         except KeyError as error:
             raise UniLabelError(
                 f"{path} has no variable {self.variable!r}; take the file from the official "
                 "archive."
             ) from error
-        except (MatReadError, ValueError, TypeError, NotImplementedError, EOFError) as error:
+        except (*damage, zlib.error) as error:
             raise UniLabelError(
                 f"{path} cannot be decoded as a MATLAB label file ({error}); it is damaged or "
                 "truncated: fetch it again."
@@ -286,13 +291,15 @@ def _pack(rgb: np.ndarray, shifts: tuple[int, int, int]) -> np.ndarray:
     """(H, W, 3) uint8 -> (H, W) int64 code."""
     wide = rgb.astype(np.int64)
     red, green, blue = shifts
-    return (wide[..., 0] << red) + (wide[..., 1] << green) + (wide[..., 2] << blue)
+    codes: np.ndarray = (wide[..., 0] << red) + (wide[..., 1] << green) + (wide[..., 2] << blue)
+    return codes
 
 
 def _find(codes: np.ndarray, known: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Class of every code, ``UNKNOWN`` where it is not one of ``known`` (ascending)."""
     position = np.searchsorted(known, codes).clip(max=len(known) - 1)
-    ids: np.ndarray = np.where(known[position] == codes, classes[position], np.uint8(UNKNOWN))
+    ids: np.ndarray = classes[position]
+    ids[known[position] != codes] = UNKNOWN
     return ids
 
 
@@ -301,9 +308,9 @@ def _raise_unknown(
 ) -> NoReturn:
     value = int(raw[ids == UNKNOWN][0])
     raise UnknownLabelError(
-        f"{path}: label id {value} on {int((raw == value).sum())} pixels, expected {_ranges(known)} "
-        f"for dataset {dataset!r}; the file is of another dataset or kind of label (train ids, "
-        "instances, colours), or was edited: take it from the official archive."
+        f"{path}: label id {value} on {int((raw == value).sum())} pixels, expected "
+        f"{_ranges(known)} for dataset {dataset!r}; the file is of another dataset or kind of "
+        "label (train ids, instances, colours), or was edited: take it from the official archive."
     )
 
 

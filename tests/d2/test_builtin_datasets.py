@@ -1,0 +1,323 @@
+"""Every built-in dataset, read from a miniature in its official folders and encodings."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from miniature_datasets import WRITERS, write_miniature
+from PIL import Image
+
+from unilabel.core.errors import UniLabelError
+from unilabel.data.builtin import (
+    builtin_dataset,
+    builtin_names,
+    builtin_source,
+    datasets_root,
+    variant_names,
+)
+from unilabel.data.sources import load_sample
+from unilabel.data.split_rules import camvid_split, wilddash_country_is_val
+
+NUM_CLASSES = {
+    "cityscapes": 19,
+    "mapillary": 65,
+    "sunrgbd37": 37,
+    "bdd100k": 19,
+    "idd26": 26,
+    "ade20k150": 150,
+    "coco_panoptic133": 133,
+    "wilddash2": 26,
+    "kitti": 19,
+    "camvid11": 11,
+    "scannet20": 20,
+    "voc20": 20,
+    "context59": 59,
+    "viper": 23,
+}
+# (dataset, raw id, class name), from the datasets' own documents
+KNOWN_IDS = [
+    ("cityscapes", 7, "road"),
+    ("cityscapes", 33, "bicycle"),
+    ("cityscapes", 14, None),
+    ("mapillary", 0, "Bird"),
+    ("mapillary", 40, "Mailbox"),
+    ("mapillary", 64, "Ego Vehicle"),
+    ("mapillary", 65, None),
+    ("sunrgbd37", 0, None),
+    ("sunrgbd37", 1, "wall"),
+    ("sunrgbd37", 37, "bag"),
+    ("bdd100k", 13, "car"),
+    ("bdd100k", 255, None),
+    ("idd26", 0, "road"),
+    ("idd26", 24, "vegetation"),
+    ("ade20k150", 0, None),
+    ("ade20k150", 150, "flag"),
+    ("coco_panoptic133", 1, "person"),
+    ("coco_panoptic133", 200, "rug-merged"),
+    ("wilddash2", 76, "road"),
+    ("wilddash2", 38, "roadmarking"),
+    ("wilddash2", 58, "motorcycle"),
+    ("wilddash2", 54, None),
+    ("kitti", 26, "car"),
+    ("scannet20", 39, "otherfurniture"),
+    ("scannet20", 13, None),
+    ("voc20", 20, "tvmonitor"),
+    ("voc20", 0, None),
+    ("context59", 2, "aeroplane"),
+    ("context59", 458, "wood"),
+    ("context59", 1, None),
+    ("viper", 2, "sky"),
+    ("viper", 27, "truck"),
+    ("viper", 22, None),
+]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a miniature dataset; return its source and what was planted."""
+
+    def make(name: str, variant: str | None = None, **options):
+        planted = write_miniature(name, tmp_path, **options)
+        return builtin_source(name, tmp_path, variant), planted
+
+    return make
+
+
+def test_every_dataset_has_a_miniature():
+    assert builtin_names() == sorted(NUM_CLASSES) == sorted(WRITERS)
+
+
+@pytest.mark.parametrize("name", sorted(NUM_CLASSES))
+def test_labels_are_decoded_pixel_by_pixel(name, write):
+    source, planted = write(name)
+    assert source.label_space.num_classes == NUM_CLASSES[name]
+    assert len(source.label_space.descriptions) == NUM_CLASSES[name]
+    seen = np.zeros(256, bool)
+    for split, count in (("train", 4), ("val", 2)):
+        samples = source.samples(split)
+        expected = {str(p.image): p for p in planted[split]}
+        assert len(samples) == count
+        assert {s.image for s in samples} == set(expected)
+        for sample in samples:
+            assert sample.label == str(expected[sample.image].label)
+            image, label = load_sample(source, sample)
+            assert image.dtype == label.dtype == np.uint8
+            np.testing.assert_array_equal(label, expected[sample.image].ids)
+            seen[np.unique(label)] = True
+    assert seen[: NUM_CLASSES[name]].all()
+    assert seen[255]
+
+
+@pytest.mark.parametrize("name", sorted(NUM_CLASSES))
+def test_sources_travel_to_worker_processes(name, write):
+    source, planted = write(name, train=1, val=1)
+    copy = pickle.loads(pickle.dumps(source))
+    sample = copy.samples("val")[0]
+    np.testing.assert_array_equal(copy.decode_label(sample.label), planted["val"][0].ids)
+
+
+@pytest.mark.parametrize(("name", "raw", "class_name"), KNOWN_IDS)
+def test_ids_of_the_official_documents(name, raw, class_name, tmp_path):
+    table = builtin_dataset(name, tmp_path).table
+    expected = 255 if class_name is None else table.space.index(class_name)
+    assert table.ids[raw] == expected
+
+
+def test_every_value_of_the_official_numbering_has_a_meaning(tmp_path):
+    ranges = {
+        "cityscapes": 34,
+        "mapillary": 66,
+        "sunrgbd37": 38,
+        "ade20k150": 151,
+        "wilddash2": 81,
+        "scannet20": 41,
+        "context59": 460,
+        "viper": 32,
+    }
+    for name, count in ranges.items():
+        assert sorted(builtin_dataset(name, tmp_path).table.ids) == list(range(count)), name
+    assert len(builtin_dataset("camvid11", tmp_path).table.colors) == 32
+    assert len(builtin_dataset("idd26", tmp_path).table.names) == 40
+
+
+def test_official_counts_are_those_of_the_tables(tmp_path):
+    for name in builtin_names():
+        counts = builtin_dataset(name, tmp_path).counts
+        assert set(counts) in ({"train", "val"}, {"all"})
+        assert all(n > 0 for n in counts.values())
+    assert builtin_dataset("idd26", tmp_path).counts == {"train": 6993, "val": 981}
+
+
+# --- variants ------------------------------------------------------------------------------------
+
+
+def test_paper_variant_of_mapillary_ignores_mailbox(write):
+    source, planted = write("mapillary", "paper_64")
+    assert source.label_space.num_classes == 64
+    assert "Mailbox" not in source.label_space.class_names
+    shift = np.array([*range(40), 255, *range(40, 64)] + [255] * 191)
+    for sample, plan in zip(
+        source.samples("train"), sorted(planted["train"], key=lambda p: p.image.name), strict=True
+    ):
+        np.testing.assert_array_equal(source.decode_label(sample.label), shift[plan.ids])
+
+
+def test_wilddash_without_on_rails_and_with_benchmark_frames(write, tmp_path):
+    source, planted = write("wilddash2", "authors_25+with_benchmark_frames")
+    on_rails = builtin_source("wilddash2", tmp_path).label_space.index("onrails")
+    assert source.label_space.num_classes == 25
+    assert len(source.samples("train")) == 5
+    assert len(source.samples("val")) == 3
+    ids = planted["train"][0].ids
+    expected = np.where(
+        ids == on_rails, 255, np.where((ids > on_rails) & (ids < 255), ids - 1, ids)
+    )
+    np.testing.assert_array_equal(source.decode_label(str(planted["train"][0].label)), expected)
+
+
+def test_voc_background_as_a_class(write):
+    source, planted = write("voc20", "with_background_21")
+    plan = planted["train"][0]
+    raw = np.asarray(Image.open(plan.label))
+    assert source.label_space.class_names[0] == "background"
+    np.testing.assert_array_equal(source.decode_label(str(plan.label)), raw)  # the official ids
+
+
+def test_context_background_is_the_second_class_of_60(write):
+    source, planted = write("context59", "with_background_60")
+    plan = planted["train"][0]
+    assert source.label_space.num_classes == 60
+    assert source.label_space.class_names[:3] == ("aeroplane", "background", "bag")
+    label = source.decode_label(str(plan.label))
+    np.testing.assert_array_equal(label == 1, plan.ids == 255)
+    assert not (label == 255).any()
+
+
+def test_msegs_camvid_keeps_only_colours_of_the_same_name(tmp_path):
+    source = builtin_source("camvid11", tmp_path, "mseg")
+    path = tmp_path / "label.png"
+    Image.fromarray(np.array([[[128, 64, 128], [128, 0, 192]]], np.uint8)).save(path)
+    road = source.label_space.index("Road")
+    assert source.decode_label(str(path)).tolist() == [[road, 255]]
+    merged = builtin_source("camvid11", tmp_path)
+    assert merged.decode_label(str(path)).tolist() == [[road, road]]
+
+
+def test_augmented_voc_has_its_own_labels_and_list(write, tmp_path):
+    write("voc20")
+    base = tmp_path / "VOCdevkit/VOC2012"
+    (base / "SegmentationClass").rename(base / "SegmentationClassAug")
+    source = builtin_source("voc20", tmp_path, "aug")
+    with pytest.raises(UniLabelError, match=r"trainaug\.txt; it comes with the augmented labels"):
+        source.samples("train")
+    (base / "ImageSets/Segmentation/train_aug.txt").write_text("2007_000001\n2007_000002\n")
+    assert [Path(s.label).stem for s in source.samples("train")] == ["2007_000001", "2007_000002"]
+
+
+def test_unknown_names_tell_the_known_ones(tmp_path):
+    with pytest.raises(UniLabelError, match=r"'cityscape'\. Did you mean 'cityscapes'"):
+        builtin_source("cityscape", tmp_path)
+    with pytest.raises(UniLabelError, match=r"no variant 'paper'; it has: paper_64"):
+        builtin_source("mapillary", tmp_path, "paper")
+    assert variant_names("ade20k150") == []
+
+
+def test_root_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", "/data/sets")
+    assert datasets_root() == Path("/data/sets")
+    monkeypatch.delenv("DETECTRON2_DATASETS")
+    assert datasets_root() == Path("datasets")
+
+
+# --- other arrangements of the same dataset ------------------------------------------------------
+
+
+def test_old_bdd_package(write, tmp_path):
+    source, planted = write("bdd100k", train=2, val=1)
+    base = tmp_path / "bdd100k"
+    (base / "seg").mkdir()
+    (base / "images/10k").rename(base / "seg/images")
+    (base / "labels/sem_seg/masks").rename(base / "seg/labels")
+    for path in (base / "seg/labels").glob("*/*.png"):
+        path.rename(path.with_name(f"{path.stem}_train_id.png"))
+    assert len(source.samples("train")) == 2
+    np.testing.assert_array_equal(
+        source.decode_label(source.samples("val")[0].label), planted["val"][0].ids
+    )
+
+
+def test_mapillary_v12_archive_and_sun_toolbox_numbering(write, tmp_path):
+    source, _ = write("mapillary", train=2, val=1)
+    folder = tmp_path / "mapillary_vistas/training"
+    (folder / "v1.2/labels").rename(folder / "labels")
+    assert len(source.samples("train")) == 2
+
+    source, planted = write("sunrgbd37", train=2, val=2)
+    base = tmp_path / "sunrgbd"
+    (base / "sunrgbd_train_test_labels").mkdir()
+    for split, first in (("train", 5051), ("test", 1)):
+        (base / f"image/{split}").rename(base / f"SUNRGBD-{split}_images")
+        for number in (0, 1):
+            old = base / f"label38/{split}/{number + 1:08d}.png"
+            old.rename(base / f"sunrgbd_train_test_labels/img-{first + number:06d}.png")
+    for split in ("train", "val"):
+        for sample, plan in zip(source.samples(split), planted[split], strict=True):
+            np.testing.assert_array_equal(source.decode_label(sample.label), plan.ids)
+
+
+def test_context_masks_of_mmsegmentation(write, tmp_path):
+    source, planted = write("context59", train=1, val=1)
+    base = tmp_path / "VOCdevkit/VOC2010"
+    (base / "SegmentationClassContext").mkdir()
+    for plans in planted.values():
+        for plan in plans:
+            mask = np.where(plan.ids == 255, 0, plan.ids + 1).astype(np.uint8)
+            Image.fromarray(mask).save(base / f"SegmentationClassContext/{plan.label.stem}.png")
+    sample = source.samples("train")[0]
+    assert sample.label.endswith(".png")
+    np.testing.assert_array_equal(source.decode_label(sample.label), planted["train"][0].ids)
+    np.testing.assert_array_equal(
+        source.decode_label(str(planted["train"][0].label)), planted["train"][0].ids
+    )
+
+
+# --- splits --------------------------------------------------------------------------------------
+
+
+def test_wilddash_leaves_out_what_the_benchmark_shows(write, tmp_path):
+    source, _ = write("wilddash2")
+    names = [Path(s.image).stem for split in ("train", "val") for s in source.samples(split)]
+    assert "ae0013_100000" not in names
+    assert "zw0012_100000" not in names
+    assert len(names) == 6
+    (tmp_path / "wilddash/test/images").rename(tmp_path / "wilddash/elsewhere")
+    with pytest.raises(UniLabelError, match=r"Unpack wd_both_02\.zip.*'with_benchmark_frames'"):
+        source.samples("train")
+
+
+def test_wilddash_countries_are_in_one_split_and_about_a_fifth_is_val():
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    share = np.mean([wilddash_country_is_val(a + b) for a in letters for b in letters])
+    assert 0.15 < share < 0.25
+    assert wilddash_country_is_val("it")
+    assert not wilddash_country_is_val("de")
+
+
+def test_camvid_split_has_the_usual_sizes():
+    keys = {f"0001TP_{n:06d}" for n in range(6690, 10381, 30)}  # 62 + 62
+    keys |= {f"Seq05VD_f{n:05d}" for n in range(0, 5101, 30)}  # 171
+    keys |= {f"0006R0_f{n:05d}" for n in range(930, 3931, 30)}  # 101
+    keys |= {f"0016E5_{n:05d}" for n in range(204)} | {f"0016E5_{n}" for n in range(7959, 8160, 2)}
+    assert len(camvid_split(Path(), "train", keys)) == 468
+    assert len(camvid_split(Path(), "val", keys)) == 233
+
+
+def test_scannet_needs_its_official_lists(write, tmp_path):
+    source, _ = write("scannet20")
+    (tmp_path / "scannet/scannetv2_val.txt").unlink()
+    assert len(source.samples("train")) == 4
+    with pytest.raises(UniLabelError, match=r"scannetv2_val\.txt; fetch it from .*ScanNet"):
+        source.samples("val")
