@@ -58,6 +58,7 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.INPUT.ACCUMULATE = 1  # batches whose gradients are added before a step
     cfg.INPUT.CROP_SIZE = [768, 768]  # height and width of a training crop, pixels
     cfg.INPUT.SCALE_RANGE = [0.5, 2.0]  # random resize before the crop
+    cfg.INPUT.BASE_SHORT_SIDE = 0  # short side at resize ratio 1, pixels; 0: the image's own
     cfg.INPUT.SINGLE_CLASS_MAX_AREA = 0.8  # try again for crops with more of one class; 1: never
     cfg.INPUT.FLIP_PROB = 0.5
     cfg.INPUT.COLOR_JITTER = 0.25  # strength of brightness, contrast and saturation changes
@@ -89,7 +90,7 @@ def add_unilabel_config(cfg: CN) -> None:
 
     # --- loss --------------------------------------------------------------------------------
     cfg.LOSS = CN()
-    cfg.LOSS.STRIDE = 1  # 1: at image resolution; 4: at that of the embedding (cheaper)
+    cfg.LOSS.STRIDE = 1  # 1: at image resolution; 4: at the cells of the embedding (cheaper)
     cfg.LOSS.CLASS_WEIGHT_POWER = 0.5  # classes weigh frequency ** -power; 0: all alike
     cfg.LOSS.CLASS_WEIGHT_LIMIT = 8.0  # largest weight over smallest
     cfg.LOSS.OHEM_THRESHOLD = 0.0  # keep pixels with probability below this; 0: all pixels

@@ -24,6 +24,7 @@ class TrainAugmentation:
         crop_size: (height, width) of the result, pixels.
         scale_range: least and largest resize ratio.
         single_class_max_area: a crop with a larger share of one class is drawn again (10 times).
+        base_short_side: short side of the image at ratio 1, pixels; 0: its own size.
         flip_prob: probability of a horizontal flip.
         color_jitter: strength of brightness, contrast and saturation changes, 0 for none.
     """
@@ -33,6 +34,7 @@ class TrainAugmentation:
     single_class_max_area: float
     flip_prob: float
     color_jitter: float
+    base_short_side: int = 0
 
     def __call__(
         self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator
@@ -48,6 +50,8 @@ class TrainAugmentation:
             image and label of ``crop_size``; parts outside the source are 0 and 255.
         """
         scale = float(np.exp(rng.uniform(*np.log(self.scale_range))))
+        if self.base_short_side > 0:
+            scale *= self.base_short_side / min(label.shape)
         top, left = self._window(label, scale, rng)
         image, label = self._cut(image, label, scale, top, left)
         if rng.random() < self.flip_prob:

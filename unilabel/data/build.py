@@ -102,6 +102,7 @@ class TrainDataset(Dataset):
             single_class_max_area=cfg.INPUT.SINGLE_CLASS_MAX_AREA,
             flip_prob=cfg.INPUT.FLIP_PROB,
             color_jitter=cfg.INPUT.COLOR_JITTER,
+            base_short_side=cfg.INPUT.BASE_SHORT_SIDE,
         )
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:

@@ -87,6 +87,20 @@ def resolve_folder(folder: str) -> Path:
     )
 
 
+def resolve_file(file: str) -> Path:
+    """Path of a side file: as given, or below $DETECTRON2_DATASETS.
+
+    Raises:
+        UniLabelError: it is in neither place.
+    """
+    given = Path(file).expanduser()
+    below = Path(os.environ.get("DETECTRON2_DATASETS", "datasets")) / given
+    for candidate in (given, below):
+        if candidate.is_file():
+            return candidate
+    raise UniLabelError(f"no such file: neither {given} nor {below}.")
+
+
 def folder_source(folder: str) -> DatasetSource:
     """A dataset of the form ``images/{train,val}``, ``labels/{train,val}``, ``classes.json``.
 

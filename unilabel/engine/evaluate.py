@@ -21,7 +21,7 @@ from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.metrics import iou_from_confusion, mean_iou
 from unilabel.core.relations import RelationTruth
 from unilabel.data.build import build_eval_loader
-from unilabel.data.sources import DatasetSource, read_id_png
+from unilabel.data.sources import DatasetSource, read_id_png, resolve_file
 from unilabel.evaluation.atoms import read_atoms, score_atoms
 from unilabel.evaluation.sem_seg import SpaceConfusionEvaluator, through_mapping
 from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor
@@ -73,7 +73,7 @@ def evaluate_model(
 def relations_file(cfg: CfgNode) -> str:
     """File of true relations: DATASETS.RELATIONS, or that of the toy world, or none."""
     if cfg.DATASETS.RELATIONS:
-        return cfg.DATASETS.RELATIONS
+        return str(resolve_file(cfg.DATASETS.RELATIONS))
     toy = Path(cfg.OUTPUT_DIR) / "toy_world" / "relations.json"
     return str(toy) if cfg.DATASETS.TOY else ""
 

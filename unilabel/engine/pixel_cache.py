@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.projection import labels_at_cells
 from unilabel.data.build import build_eval_loader
 from unilabel.data.sources import DatasetSource
 from unilabel.modeling.meta_arch import UniLabelSegmentor
@@ -109,15 +109,10 @@ def collect_pixels(
 def _pixels_of(
     model: UniLabelSegmentor, item: dict, quota: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Up to ``quota`` random labelled pixels of one image: (P, D) float16, (P,) int64.
-
-    The label of an embedding cell is the one at its position (align_corners=True, as in training).
-    """
+    """Up to ``quota`` random labelled pixels of one image: (P, D) float16, (P,) int64."""
     embedding = model.embed(item["image"][None].to(model.device))[0]  # (D, h, w)
     height, width = embedding.shape[1:]
-    label = F.interpolate(
-        item["sem_seg"][None, None].float(), (height, width), mode="nearest-exact"
-    )[0, 0].long()
+    label = labels_at_cells(item["sem_seg"], (height, width)).long()
     valid = torch.nonzero(label.reshape(-1) != 255).flatten()
     keep = valid[torch.randperm(len(valid), generator=generator)[:quota]]
     pixels = embedding.flatten(1).T[keep.to(embedding.device)]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unilabel.core.label_graph import LabelGraph
 from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.projection import labels_at_cells
 from unilabel.core.pruning import merge_identical, prune_mapping, usage_counts
 from unilabel.core.stages import Segment, Stage
 from unilabel.core.unified_space import UnifiedLabelSpace
@@ -228,9 +229,8 @@ def embed_batch(trainer: UniLabelTrainer, batch: list[dict[str, Any]]) -> Pixels
     images = torch.stack([item["image"] for item in batch]).to(model.device)
     embedding = model.embed(images)  # (B, D, h, w)
     height, width = embedding.shape[2:]
-    labels = torch.stack([item["sem_seg"] for item in batch])[:, None].float()
-    labels = torch.nn.functional.interpolate(labels, (height, width), mode="nearest-exact")
-    labels = labels[:, 0].long().to(model.device)
+    labels = labels_at_cells(torch.stack([item["sem_seg"] for item in batch]), (height, width))
+    labels = labels.long().to(model.device)
     pixels: Pixels = []
     for dataset_id in range(len(trainer.label_spaces)):
         rows = [i for i, item in enumerate(batch) if item["dataset_id"] == dataset_id]

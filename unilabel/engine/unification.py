@@ -26,6 +26,7 @@ from unilabel.core.projection import MappingMode, dataset_logits
 from unilabel.core.relations import RelationTruth
 from unilabel.core.transport import solve_mapping
 from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.data.sources import resolve_file
 from unilabel.engine.pixel_cache import PixelCache
 from unilabel.text.taxonomy import cluster_nodes, name_nodes
 
@@ -84,7 +85,7 @@ def propose_nodes(
         nodes = cluster_nodes(label_spaces, text_features, u.CLUSTER_EPS)
         return NodeProposal(_as_links(nodes), evidence.text_similarity(text_features), "text")
     if u.NODES == "relations":
-        truth = RelationTruth.from_json(cfg.DATASETS.RELATIONS, label_spaces)
+        truth = RelationTruth.from_json(resolve_file(cfg.DATASETS.RELATIONS), label_spaces)
         links = evidence.label_tuples(truth.related.float(), sizes, 0.5)
         return NodeProposal(links, truth.related.float(), "human")
     if cache is None or heads is None:
@@ -125,7 +126,7 @@ def edge_evidence(proposal: NodeProposal) -> Tensor | None:
 
 
 def initial_embedding(links: Tensor, heads: Sequence[Tensor]) -> Tensor:
-    """(N, D) start of X_u: sum of the linked classes' centred classifiers over sqrt(count).
+    """(N, D) start of X_u: sum of the linked centred classifiers over sqrt(count).
 
     Softmax scores ignore what all classes of a head share, so each head is centred first; the sum of
     classifiers multiplies the heads' odds.

@@ -19,7 +19,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.fused_loss import upsampled_cross_entropy, upsampled_marginal_cross_entropy
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.losses import reduce_pixel_loss
-from unilabel.core.projection import dataset_logits
+from unilabel.core.projection import dataset_logits, labels_at_cells
 from unilabel.modeling.heads import MultiSegHead, UniSegHead
 from unilabel.modeling.pixel_decoder import PixelDecoder
 
@@ -162,8 +162,7 @@ class UniLabelSegmentor(nn.Module):
         """Mean cross-entropy of images of one dataset; target is (B, H, W)."""
         dataset_id = self.label_spaces.dataset_index(dataset)
         if self.loss_stride > 1:
-            step, first = self.loss_stride, self.loss_stride // 2
-            target = target[:, first::step, first::step]
+            target = labels_at_cells(target, (embedding.shape[2], embedding.shape[3]))
         if self.multi_head is not None:
             logits = self.multi_head(embedding, dataset_id)
             pixel_loss = upsampled_cross_entropy(logits, target, ignore_label=IGNORE)
