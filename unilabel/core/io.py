@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             "another place (OUTPUT_DIR); the file that was there before is untouched."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may be missing or no folder
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike[str], obj: Any, indent: int | None = 1) -> None:
@@ -60,8 +61,10 @@ def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_JSON_BYTES) -> 
             raise UniLabelError(
                 f"{file} has {size} bytes, expected a JSON file of at most {max_bytes}."
             )
-        return json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_bytes()
     except OSError as error:
         raise UniLabelError(f"cannot read {file}: {error.strerror or error}.") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    try:
+        return json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # ValueError: also numbers of too many digits
         raise UniLabelError(f"{file} is not valid JSON ({error}).") from error

@@ -45,6 +45,8 @@ class RelationTruth:
         data = read_json(path)
         if not isinstance(data, dict) or not isinstance(data.get("relations"), list):
             raise UniLabelError(f'{source}: expected an object with a list "relations".')
+        if not isinstance(data.get("overlaps", []), list):
+            raise UniLabelError(f'{source}: "overlaps" is {data["overlaps"]!r}, expected a list.')
         total = label_spaces.total
         related = torch.zeros(total, total, dtype=torch.bool)
         unscored = torch.zeros_like(related)

@@ -56,7 +56,7 @@ class Segment:
 class StageSchedule:
     """The segments of a run, from ``[[stage name, iterations], ...]``."""
 
-    def __init__(self, entries: Sequence[Sequence[Any]]) -> None:
+    def __init__(self, entries: Sequence[Any]) -> None:
         """Check and lay out the segments; entries of length 0 are left out.
 
         Raises:
@@ -110,11 +110,11 @@ class StageSchedule:
         return " -> ".join(f"{s.stage.value} {s.length}" for s in self.segments)
 
 
-def _parse(entry: Sequence[Any]) -> tuple[Stage, int]:
-    if isinstance(entry, str) or len(entry) != 2:
+def _parse(entry: Any) -> tuple[Stage, int]:
+    if not isinstance(entry, list | tuple) or len(entry) != 2:
         raise UniLabelError(f"SCHEDULE entry {entry!r}: expected [stage, iterations].")
     name, length = entry
-    if name not in Stage.__members__:
+    if not isinstance(name, str) or name not in Stage.__members__:
         raise UniLabelError(
             f"SCHEDULE names the stage {name!r}, expected one of {', '.join(Stage.__members__)}."
         )
