@@ -78,6 +78,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
             temporary.touch()
     for name in ("unilabel", "detectron2", "fvcore"):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
+    # Detectron2 reports seconds per batch of every pass; our own lines say which dataset it is.
+    logging.getLogger("detectron2.evaluation.evaluator").setLevel(logging.WARNING)
     return cfg
 
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 def build_sources(cfg: CfgNode) -> list[DatasetSource]:
     """The datasets that the configuration names, in order, with their descriptions.
 
-    Toy datasets are generated first if they are not there yet.
+    The toy world must be there already, see :func:`generate_toy_world`.
 
     Raises:
         UniLabelError: a dataset is unknown, missing or named twice.
@@ -39,10 +39,7 @@ def build_sources(cfg: CfgNode) -> list[DatasetSource]:
     variants = dict(map(tuple, cfg.DATASETS.VARIANTS))
     folders = list(cfg.DATASETS.CUSTOM)
     if cfg.DATASETS.TOY:
-        world = toy_root(cfg)
-        train, val = cfg.DATASETS.TOY_IMAGES
-        write_toy_world(world, cfg.SEED, train, val)
-        folders += [str(world / name) for name in TOY_DATASETS]
+        folders += [str(toy_root(cfg) / name) for name in TOY_DATASETS]
     sources = [builtin_source(n, datasets_root(), variants.get(n)) for n in cfg.DATASETS.NAMES]
     sources += [folder_source(folder) for folder in folders]
     spaces = LabelSpaceSet(s.label_space for s in sources)  # refuses doubles
@@ -55,6 +52,13 @@ def build_sources(cfg: CfgNode) -> list[DatasetSource]:
         described = with_descriptions(kept, cfg.DATASETS.DESCRIPTIONS)
         sources = [s.with_label_space(d) for s, d in zip(sources, described, strict=True)]
     return sources
+
+
+def generate_toy_world(cfg: CfgNode) -> None:
+    """Write the toy world if DATASETS.TOY asks for it and it is not there; one process only."""
+    if cfg.DATASETS.TOY:
+        train, val = cfg.DATASETS.TOY_IMAGES
+        write_toy_world(toy_root(cfg), cfg.SEED, train, val)
 
 
 def toy_root(cfg: CfgNode) -> Path:

@@ -106,6 +106,7 @@ def count(
         evaluator = SpaceConfusionEvaluator(atoms, sizes, _atom_map)
     else:
         evaluator = SpaceConfusionEvaluator(source.label_space.num_classes, sizes)
+    logger.info("predicting %d images of %s %s", len(loader.dataset), source.name, split)
     return inference_on_dataset(model, loader, evaluator)
 
 

@@ -24,7 +24,12 @@ from unilabel.core.io import write_json
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.data.build import build_sources, check_first_samples, register_sources
+from unilabel.data.build import (
+    build_sources,
+    check_first_samples,
+    generate_toy_world,
+    register_sources,
+)
 from unilabel.data.sources import DatasetSource
 from unilabel.engine import transitions
 from unilabel.engine.checkpoint import CheckpointKeeper, save_file
@@ -109,7 +114,7 @@ def evaluate(cfg: CfgNode, config_file: str) -> dict[str, Any]:
 
 def _prepare_data(cfg: CfgNode) -> list[DatasetSource]:
     if comm.is_main_process():
-        build_sources(cfg)  # generates the toy world once
+        generate_toy_world(cfg)
     comm.synchronize()
     sources = build_sources(cfg)
     register_sources(sources)
