@@ -1,0 +1,153 @@
+"""Check a dataset before training on it: files, sizes, label values, official counts.
+
+    python tools/check_dataset.py --dataset cityscapes [--root DIR] [--output DIR]
+    python tools/check_dataset.py --folder my_dataset
+
+Prints what was found, every kind of fault with its cure, and exits with 1 if there is one. With
+``--output`` it writes ``report.json`` (all faults) and ``<split>.png`` (samples with their labels).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import write_json
+from unilabel.data.builtin import builtin_names, datasets_root
+from unilabel.data.contact_sheet import contact_sheet
+from unilabel.data.inspection import (
+    CURES,
+    Fault,
+    SplitReport,
+    Target,
+    builtin_target,
+    count_faults,
+    folder_target,
+    inspect_split,
+    spread,
+)
+from unilabel.data.parallel import default_workers
+from unilabel.data.sources import SPLITS, read_image
+
+SHOWN = 5  # faults of one kind that are printed
+SHEET_SAMPLES = 12
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check, print, and return the exit code: 0 in order, 1 faults, 2 wrong arguments."""
+    args = _parse(argv)
+    try:
+        if args.folder:
+            target = folder_target(args.folder)
+        else:
+            target = builtin_target(args.dataset, args.root, args.variant)
+    except UniLabelError as error:
+        print(error, file=sys.stderr)
+        return 1 if args.folder else 2
+    reports = [inspect_split(target, split, args.limit, args.workers) for split in args.splits]
+    found = {r.split: len(r.complete) for r in reports}
+    general = count_faults(target, found, args.subset)
+    for report in reports:
+        _print_split(target, report)
+    _print_unseen(target, reports)
+    faults = general + [fault for report in reports for fault in report.faults]
+    _print_faults(faults)
+    if args.output:
+        _write_output(args.output, target, reports, faults)
+    return 1 if faults else 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n\n")[0],
+        epilog=f"Built-in datasets: {', '.join(builtin_names())}.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--dataset", metavar="NAME", help="a built-in dataset")
+    what.add_argument(
+        "--folder", metavar="DIR", help="your own dataset: images, labels, classes.json"
+    )
+    parser.add_argument("--root", type=Path, default=datasets_root(), help="folder of all datasets")
+    parser.add_argument("--variant", help="variant of the built-in dataset")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS))
+    parser.add_argument("--limit", type=int, default=0, help="open only so many samples of a split")
+    parser.add_argument("--subset", action="store_true", help="fewer images than official are fine")
+    parser.add_argument("--output", type=Path, help="write report.json and contact sheets here")
+    parser.add_argument("--workers", type=int, default=default_workers(), help="processes")
+    return parser.parse_args(argv)
+
+
+def _print_split(target: Target, report: SplitReport) -> None:
+    print(f"{target.name} {report.split}: {len(report.complete)} images with labels")
+    if not report.readable:
+        return
+    total = int(report.pixels.sum())
+    sizes = ", ".join(f"{w}x{h} ({n})" for (w, h), n in report.sizes.most_common(3))
+    more = f" and {len(report.sizes) - 3} more" if len(report.sizes) > 3 else ""
+    print(f"  sizes: {sizes}{more}")
+    print(f"  ignored pixels: {100 * int(report.pixels[-1]) / total:.1f} %")
+    if report.unlabelled:
+        print(f"  images without a labelled pixel: {report.unlabelled}")
+    order = sorted(range(target.space.num_classes), key=lambda i: -report.pixels[i])
+    for i in order:
+        if report.pixels[i]:
+            share = 100 * int(report.pixels[i]) / total
+            name = target.space.class_names[i]
+            print(f"  {i:4d}  {name:36s} {share:7.3f} %  in {int(report.images[i])} images")
+
+
+def _print_unseen(target: Target, reports: Sequence[SplitReport]) -> None:
+    for report in reports:
+        names = [n for n, c in zip(target.space.class_names, report.images, strict=True) if not c]
+        if names and report.readable:
+            print(f"{report.split}: classes that no opened label has: {', '.join(names)}")
+
+
+def _print_faults(faults: Sequence[Fault]) -> None:
+    if not faults:
+        print("no faults")
+        return
+    print(f"{len(faults)} fault{'s' if len(faults) > 1 else ''}:")
+    for kind, cure in CURES.items():
+        of_kind = [f.message for f in faults if f.kind == kind]
+        for message in of_kind[:SHOWN]:
+            print(f"  [{kind}] {message}")
+        if len(of_kind) > SHOWN:
+            print(f"  [{kind}] ... and {len(of_kind) - SHOWN} more (all are in --output DIR)")
+        if of_kind:
+            print(f"    cure: {cure}")
+
+
+def _write_output(
+    folder: Path, target: Target, reports: Sequence[SplitReport], faults: Sequence[Fault]
+) -> None:
+    splits: dict[str, Any] = {}
+    for report in reports:
+        names = target.space.class_names
+        splits[report.split] = {
+            "samples": len(report.complete),
+            "opened_without_fault": len(report.readable),
+            "without_labelled_pixel": report.unlabelled,
+            "sizes": {f"{w}x{h}": n for (w, h), n in report.sizes.most_common()},
+            "ignored_pixels": int(report.pixels[-1]),
+            "pixels": {n: int(p) for n, p in zip(names, report.pixels[:-1], strict=True)},
+            "images": {n: int(p) for n, p in zip(names, report.images, strict=True)},
+        }
+        shown = [
+            (Path(s.image).name, read_image(s.image), target.decode(s.label))
+            for s in spread(report.readable, SHEET_SAMPLES)
+        ]
+        if shown:
+            contact_sheet(folder / f"{report.split}.png", shown, target.space)
+    listed = [{"kind": f.kind, "message": f.message, "cure": CURES[f.kind]} for f in faults]
+    data = {"dataset": target.name, "official": dict(target.counts), "splits": splits}
+    write_json(folder / "report.json", {**data, "faults": listed})
+    print(f"wrote {folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
