@@ -276,7 +276,8 @@ def measure(report: Report, args: argparse.Namespace, mode: str) -> None:
     if cuda:
         report.row(case, "forward + backward [s]", ours, target="<= 2.5 ms", ok=ours <= 2.5e-3)
     ours_peak, naive_peak = peak_bytes(problem, fused_loss), peak_bytes(problem, naive_loss)
-    report.row(case, "peak of live tensors [bytes]", ours_peak, naive_peak, target=6.0)
+    target = 6.0 if args.datasets == 1 else None  # else the embeddings' gradient is most of it
+    report.row(case, "peak of live tensors [bytes]", ours_peak, naive_peak, target=target)
 
 
 def measure_saved(report: Report, args: argparse.Namespace, mode: str) -> None:

@@ -19,18 +19,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.upsampling import add_transposed_rows, upsampled_rows
 
 __all__ = ["LinkTable", "upsampled_cross_entropy", "upsampled_marginal_cross_entropy"]
 
 BACKENDS = ("auto", "torch", "triton")
-
-# Logit of a class that the dataset of an image does not have: its probability is exactly zero.
-_ABSENT = -1e4
 
 # Upsampled logits held at a time: the cache of a CPU core; elsewhere enough work for a launch.
 _CHUNK_ELEMENTS = {"cpu": 2**19}
@@ -90,73 +87,6 @@ class LinkTable:
         return cls(links, node_class, num_classes)
 
 
-def _row_taps(
-    rows: range, out_size: int, in_size: int, align_corners: bool, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Source rows and weight of the second one, for some output rows: three (T,) tensors.
-
-    Integer arithmetic: the source position of an output row is a fraction, so the weights have no
-    rounding error before the division.
-    """
-    out = torch.arange(rows.start, rows.stop, device=device)
-    if align_corners:
-        numerator, denominator = out * (in_size - 1), max(out_size - 1, 1)
-    else:
-        numerator, denominator = (2 * out + 1) * in_size - out_size, 2 * out_size
-        numerator = numerator.clamp(min=0)
-    first = numerator // denominator
-    weight = (numerator % denominator).double() / denominator
-    return first, (first + 1).clamp(max=in_size - 1), weight
-
-
-def _upsampled_rows(z: Tensor, rows: range, size: tuple[int, int], align_corners: bool) -> Tensor:
-    """Rows of the upsampled logits, (B, T, W, C), from z (B, h, w, C)."""
-    dtype = torch.promote_types(z.dtype, torch.float32)
-    first, second, weight = _row_taps(rows, size[0], z.shape[1], align_corners, z.device)
-    top, bottom = (z.index_select(1, index).to(dtype) for index in (first, second))
-    lines = torch.lerp(top, bottom, weight.to(dtype)[:, None, None])
-    # Channels-last interpolation is vectorised over channels: several times faster on CPUs.
-    wide = F.interpolate(
-        lines.permute(0, 3, 1, 2),
-        size=(len(rows), size[1]),
-        mode="bilinear",
-        align_corners=align_corners,
-    )
-    return wide.permute(0, 2, 3, 1).contiguous()
-
-
-def _add_transposed(
-    dz: Tensor, ds: Tensor, rows: range, size: tuple[int, int], align_corners: bool
-) -> None:
-    """Add the transpose of ``_upsampled_rows``: ds (B, T, W, C) into dz (B, h, w, C)."""
-    batch, h, w, channels = dz.shape
-    steps = len(rows)
-    if ds.device.type == "cpu":
-        dv = torch.ops.aten.upsample_bilinear2d_backward(
-            ds.permute(0, 3, 1, 2), [steps, size[1]], [batch, channels, steps, w], align_corners
-        ).permute(0, 2, 3, 1)
-    else:  # the operator above adds atomically on GPUs, in an order that changes from run to run
-        columns = _tap_matrix(range(size[1]), size[1], w, align_corners, ds)
-        dv = torch.matmul(columns.T, ds)
-    matrix = _tap_matrix(rows, size[0], h, align_corners, ds)
-    touched = (matrix != 0).any(0).nonzero() if ds.device.type == "cpu" else None
-    low, high = (int(touched[0]), int(touched[-1]) + 1) if touched is not None else (0, h)
-    flat = torch.matmul(matrix[:, low:high].T, dv.reshape(batch, steps, w * channels))
-    dz[:, low:high] += flat.view(batch, high - low, w, channels)
-
-
-def _tap_matrix(
-    rows: range, out_size: int, in_size: int, align_corners: bool, like: Tensor
-) -> Tensor:
-    """Interpolation weights as a (T, in_size) matrix."""
-    first, second, weight = _row_taps(rows, out_size, in_size, align_corners, like.device)
-    matrix = torch.zeros(len(rows), in_size, dtype=torch.float64, device=like.device)
-    at = torch.arange(len(rows), device=like.device)
-    matrix[at, first] = 1 - weight
-    matrix[at, second] += weight
-    return matrix.to(like.dtype)
-
-
 def _link_index(labels: Tensor, ignored: Tensor, links: Tensor | None, group: Tensor) -> Tensor:
     """Unified labels (or, without links, the class) of each pixel: (B, T, W, L), padded by -1."""
     known = labels.long().masked_fill(ignored, 0)
@@ -187,7 +117,7 @@ class _UpsampledLoss(torch.autograd.Function):
         for start in range(0, size[0], chunk):
             rows = range(start, min(start + chunk, size[0]))
             part = slice(rows.start, rows.stop)
-            s = _upsampled_rows(z, rows, size, align_corners)
+            s = upsampled_rows(z, rows, size, align_corners)
             ignored = labels[:, part] == ignore_label
             index = _link_index(labels[:, part], ignored, links, group)
             log_p = torch.log_softmax(s, dim=-1)
@@ -212,7 +142,7 @@ class _UpsampledLoss(torch.autograd.Function):
         for start in range(0, size[0], chunk):
             rows = range(start, min(start + chunk, size[0]))
             part = slice(rows.start, rows.stop)
-            s = _upsampled_rows(z, rows, size, align_corners)
+            s = upsampled_rows(z, rows, size, align_corners)
             ignored = labels[:, part] == ignore_label
             g = grad[:, part].masked_fill(ignored, 0.0)[..., None]
             index = _link_index(labels[:, part], ignored, links, group)
@@ -223,7 +153,7 @@ class _UpsampledLoss(torch.autograd.Function):
                 share = linked.mul_(share).masked_fill_(index < 0, 0.0)
             ds = s.sub_(lse[:, part, :, None]).exp_().mul_(g)
             ds.scatter_add_(-1, index.clamp(min=0), share)
-            _add_transposed(dz, ds, rows, size, align_corners)
+            add_transposed_rows(dz, ds, rows, size, align_corners)
         return dz.to(z.dtype).permute(0, 3, 1, 2), *([None] * 6)
 
 
@@ -280,6 +210,24 @@ def _use_triton(logits: Tensor, width: int, options: _Options) -> bool:
     return supports(logits.shape[-1], width, options.align_corners)
 
 
+def _torch_loss(
+    logits: Tensor,
+    labels: Tensor,
+    links: Tensor | None,
+    group: Tensor,
+    mark: int,
+    options: _Options,
+) -> Tensor:
+    rows = options.rows
+    if rows < 1:
+        budget = _CHUNK_ELEMENTS.get(logits.device.type, _CHUNK_ELEMENTS_ELSEWHERE)
+        rows = max(budget // max(len(logits) * logits.shape[1] * labels.shape[2], 1), 1)
+    loss: Tensor = _UpsampledLoss.apply(
+        logits, labels, links, group, mark, options.align_corners, rows
+    )
+    return loss
+
+
 def _loss(
     logits: Tensor,
     target: Tensor,
@@ -292,24 +240,22 @@ def _loss(
     _check(logits, target, limits, options)
     classes = logits.shape[1] if table is None else table.links.shape[1]
     labels, mark = _small_labels(target, options.ignore_label, classes)
-    width = target.shape[2]
-    if _use_triton(logits, width, options):
+    if _use_triton(logits, target.shape[2], options):
         from unilabel.core.triton_loss import triton_loss
 
         node_class = None if table is None else table.node_class
         return triton_loss(logits, labels, node_class, group, limits, mark, options.align_corners)
-    if options.padded:
-        beyond = torch.arange(logits.shape[1], device=logits.device) >= limits[:, None]
-        logits = logits.masked_fill(beyond[:, :, None, None], _ABSENT)
-    rows = options.rows
-    if rows < 1:
-        budget = _CHUNK_ELEMENTS.get(logits.device.type, _CHUNK_ELEMENTS_ELSEWHERE)
-        rows = max(budget // max(len(logits) * logits.shape[1] * width, 1), 1)
     links = None if table is None else table.links
-    loss: Tensor = _UpsampledLoss.apply(
-        logits, labels, links, group, mark, options.align_corners, rows
+    if not options.padded:
+        return _torch_loss(logits, labels, links, group, mark, options)
+    counts, runs = limits.unique_consecutive(return_counts=True)
+    parts = zip(logits.split(runs.tolist()), labels.split(runs.tolist()), strict=True)
+    return torch.cat(
+        [
+            _torch_loss(part[:, :count], part_labels, None, group, mark, options)
+            for count, (part, part_labels) in zip(counts.tolist(), parts, strict=True)
+        ]
     )
-    return loss
 
 
 def upsampled_cross_entropy(
