@@ -113,19 +113,20 @@ def text_similarity(text_features: Tensor) -> Tensor:
     return unit @ unit.T
 
 
-def fused_score(visual: Sequence[Tensor], text: Tensor | None) -> Tensor:
-    """Mean of the visual scores, then mean with the text score where there is one.
+def fused_score(visual: Sequence[Tensor], text: Tensor | None, text_weight: float = 0.5) -> Tensor:
+    """Mean of the visual scores, then weighted mean with the text score where there is one.
 
     Args:
         visual: (C, C) scores about 0..1.
         text: (C, C) or None.
+        text_weight: share of the text, 0..1.
 
     Returns:
         (C, C) symmetric.
     """
     score = torch.stack([*visual]).mean(0)
     if text is not None:
-        score = (score + text) / 2
+        score = (1 - text_weight) * score + text_weight * text
     return (score + score.T) / 2
 
 

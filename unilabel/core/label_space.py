@@ -145,7 +145,7 @@ class LabelSpace:
                     "order of their ids 0, 1, 2, ... without gaps."
                 )
             names.append(clean_text(entry.get("name"), f'{where}["name"]'))
-            colors.append(_color(entry.get("color", default_color(position)), where))
+            colors.append(read_color(entry.get("color", default_color(position)), where))
             if "description" in entry:
                 texts.append(clean_text(entry["description"], f'{where}["description"]'))
         ignore = data.get("ignore_label", data.get("ignore", 255))
@@ -166,7 +166,8 @@ class LabelSpace:
         return cls.from_dict(read_json(path), os.fspath(path))
 
 
-def _color(value: Any, where: str) -> tuple[int, int, int]:
+def read_color(value: Any, where: str) -> tuple[int, int, int]:
+    """Three integers 0..255, or :class:`UniLabelError` naming ``where``."""
     ok = isinstance(value, list | tuple) and len(value) == 3
     if not ok or any(type(v) is not int or not 0 <= v <= 255 for v in value):
         raise UniLabelError(
@@ -262,4 +263,8 @@ class LabelSpaceSet(Sequence[LabelSpace]):
         """Read the JSON form of :meth:`to_list`."""
         if not isinstance(data, list):
             raise UniLabelError(f"{source}: expected a list of label spaces.")
-        return cls(LabelSpace.from_dict(d, f"{source}[{i}]") for i, d in enumerate(data))
+        spaces = [LabelSpace.from_dict(d, f"{source}[{i}]") for i, d in enumerate(data)]
+        try:
+            return cls(spaces)
+        except UniLabelError as error:
+            raise UniLabelError(f"{source}: {error}") from None

@@ -17,7 +17,7 @@ from torch import Tensor
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json, write_json
 from unilabel.core.label_mapping import LabelMapping
-from unilabel.core.label_space import LabelSpaceSet, clean_text, default_color
+from unilabel.core.label_space import LabelSpaceSet, clean_text, default_color, read_color
 
 SCHEMA = "unilabel/label_space"
 VERSION = 1
@@ -184,10 +184,7 @@ class UnifiedLabelSpace:
             if not isinstance(entry, dict) or entry.get("id") != row:
                 raise UniLabelError(f'{where} must be an object with "id" {row}.')
             names.append(clean_text(entry.get("name"), f'{where}["name"]'))
-            color = entry.get("color", default_color(row))
-            if len(color) != 3 or any(type(v) is not int or not 0 <= v <= 255 for v in color):
-                raise UniLabelError(f'{where}["color"] is {color!r}, expected three 0..255.')
-            colors.append((color[0], color[1], color[2]))
+            colors.append(read_color(entry.get("color", default_color(row)), where))
             if entry.get("checked") is True:
                 checked.add(row)
             for dataset, column, link in _read_links(entry.get("links"), spaces, where):
@@ -240,7 +237,6 @@ def _names_and_colors(
     names: list[str] = []
     colors: list[tuple[int, int, int]] = []
     taken_colors: set[tuple[int, int, int]] = set()
-    counts: Counter[str] = Counter()
     widths = {n: m.sum(0).tolist() for n, m in mapping.matrices.items()}
     classes = {n: mapping.class_of(n).tolist() for n in mapping.matrices}
     for row in range(mapping.num_unified):
@@ -253,8 +249,11 @@ def _names_and_colors(
         votes = Counter(name for _, name, _ in options)
         options.sort(key=lambda o: (o[0], -votes[o[1]], len(o[1]), o[1]))
         name = options[0][1] if options else "unused"
-        counts[name] += 1
-        names.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+        numbered, number = name, 1
+        while numbered in names:  # a class itself may be called "road (2)"
+            number += 1
+            numbered = f"{name} ({number})"
+        names.append(numbered)
         free = [c for _, _, c in options if c not in taken_colors]
         color = free[0] if free else default_color(row + 1)
         taken_colors.add(color)

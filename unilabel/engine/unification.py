@@ -101,7 +101,7 @@ def propose_nodes(
     means = evidence.class_mean_similarity(cache.embeddings, cache.labels, sizes, ridge=0.1)
     visual = [means, evidence.two_sided(cross)]
     text = evidence.text_similarity(text_features) if u.TEXT_WEIGHT > 0 else None
-    score = evidence.fused_score(visual, text)
+    score = evidence.fused_score(visual, text, u.TEXT_WEIGHT)
     if u.NODES == "signature":
         allowed = score >= u.SCORE_THRESHOLD
         links = evidence.signature_tuples(
@@ -128,8 +128,8 @@ def edge_evidence(proposal: NodeProposal) -> Tensor | None:
 def initial_embedding(links: Tensor, heads: Sequence[Tensor]) -> Tensor:
     """(N, D) start of X_u: sum of the linked centred classifiers over sqrt(count).
 
-    Softmax scores ignore what all classes of a head share, so each head is centred first; the sum of
-    classifiers multiplies the heads' odds.
+    Softmax scores ignore what all classes of a head share, so each head is centred first; the sum
+    of classifiers multiplies the heads' odds.
     """
     centred = torch.cat([h.detach().cpu() - h.detach().cpu().mean(0) for h in heads])  # (C, D)
     weights = links.float()

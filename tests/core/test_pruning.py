@@ -1,0 +1,76 @@
+"""Pruning of links, and dropping of unified labels that say the same."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from label_cases import label_spaces, links, mappings
+
+from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.pruning import merge_identical, prune_mapping, usage_counts
+
+SPACES = label_spaces(city="road car", idd="street")
+
+
+def test_usage_is_counted_by_label_and_class() -> None:
+    usage = usage_counts(torch.tensor([0, 2, 2, 1]), torch.tensor([0, 1, 1, 0]), 4, 2)
+    assert usage.tolist() == [[1, 0], [1, 0], [0, 2], [0, 0]]
+
+
+def test_pruning_worked_by_hand() -> None:
+    mapping = LabelMapping.from_stacked(SPACES, links(["10 1", "10 1", "01 0", "01 1"]))
+    usage = {
+        # road: 995 against 5 of 1000; car: predicted nowhere, its labels stand at 0 and 0
+        "city": torch.tensor([[995, 7], [5, 7], [0, 0], [0, 0]]),
+        # street: 60, 39, 1; the unlinked label 2 wins pixels too, which do not count
+        "idd": torch.tensor([[60], [39], [500], [1]]),
+    }
+    pruned = prune_mapping(mapping, usage, 0.01)
+    assert torch.equal(pruned["city"], links(["10", "00", "01", "00"]))
+    assert torch.equal(pruned["idd"], links(["1", "1", "0", "1"]))
+    assert torch.equal(prune_mapping(mapping, usage, 0.02)["idd"], links(["1", "1", "0", "0"]))
+    assert prune_mapping(mapping, usage, 0.0) == mapping
+
+
+@given(mappings(), st.integers(0, 999), st.floats(0, 1))
+def test_pruning_only_removes_and_never_a_last_link(mapping, seed: int, share: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    unified = mapping.num_unified
+    usage = {
+        space.name: torch.randint(0, 5, (unified, space.num_classes), generator=generator)
+        for space in mapping.label_spaces
+    }
+    pruned = prune_mapping(mapping, usage, share)  # LabelMapping checks both constraints
+    assert not (pruned.stacked() & ~mapping.stacked()).any()
+    for space in mapping.label_spaces:
+        before, after, counts = mapping[space.name], pruned[space.name], usage[space.name]
+        for column in range(space.num_classes):
+            rows = before[:, column].nonzero().flatten().tolist()
+            best = max(int(counts[r, column]) for r in rows)
+            kept = [r for r in rows if after[r, column]]
+            assert best in [int(counts[r, column]) for r in kept]
+
+
+def test_identical_labels_are_merged_and_empty_ones_dropped() -> None:
+    mapping = LabelMapping.from_stacked(
+        SPACES, links(["10 0", "00 0", "01 1", "10 0", "00 1", "01 1"])
+    )
+    smaller, new_index = merge_identical(mapping)
+    assert torch.equal(smaller.stacked(), links(["10 0", "01 1", "00 1"]))
+    assert new_index.tolist() == [0, -1, 1, 0, 2, 1]
+
+
+@given(mappings())
+def test_merging_keeps_all_links(mapping) -> None:
+    smaller, new_index = merge_identical(mapping)
+    rows = smaller.stacked()
+    assert len({tuple(row) for row in rows.tolist()}) == len(rows)
+    assert smaller.active().all()
+    assert torch.equal(smaller.links(), mapping.links())
+    for old, new in enumerate(new_index.tolist()):
+        if new < 0:
+            assert not mapping.stacked()[old].any()
+        else:
+            assert torch.equal(mapping.stacked()[old], rows[new])
+    assert merge_identical(smaller)[0] == smaller
