@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -56,3 +58,63 @@ def large_space() -> UnifiedLabelSpace:
     mapping = LabelMapping(LabelSpaceSet(spaces), matrices)
     weights = torch.rand(count, mapping.label_spaces.total, generator=random)
     return UnifiedLabelSpace.from_mapping(mapping, weights)
+
+
+def save_toy_model(
+    path: Path, space: UnifiedLabelSpace | None, mode: str = "probability_sum"
+) -> None:
+    """A tiny model of random weights; None as label space: with a head per dataset."""
+    pytest.importorskip("detectron2")
+    import unilabel.modeling  # noqa: F401
+    from unilabel.config import load_config
+    from unilabel.engine.checkpoint import save_file
+    from unilabel.engine.trainer import build_segmentor, install_label_space_size
+
+    torch.manual_seed(0)
+    root = Path(__file__).parents[1]
+    cfg = load_config(root / "configs/toy.yaml", ["MODEL.MAPPING_MODE", mode])
+    spaces = LabelSpaceSet(toy_label_spaces())
+    model = build_segmentor(cfg, spaces)
+    if space is not None:
+        install_label_space_size(cfg, model, len(space.names))
+        model.uni_head.set_label_space(
+            torch.randn(len(space.names), cfg.MODEL.EMBED_DIM),
+            space.mapping.stacked(),
+            0.3 * torch.randn(len(spaces), len(space.names)),
+        )
+    save_file(
+        path,
+        {
+            "model": model.state_dict(),
+            "num_unified": None if space is None else len(space.names),
+            "label_spaces": spaces.to_list(),
+            "label_space": None if space is None else space.to_dict(),
+            "config": cfg.dump(),
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def toy_weights(toy_space: UnifiedLabelSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """File of a model with the unified labels of ``toy_space``."""
+    path = tmp_path_factory.mktemp("weights") / "unified.pth"
+    save_toy_model(path, toy_space)
+    return path
+
+
+@pytest.fixture(scope="session")
+def logit_sum_weights(
+    toy_space: UnifiedLabelSpace, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same in the mapping mode ``logit_sum``."""
+    path = tmp_path_factory.mktemp("weights") / "logit_sum.pth"
+    save_toy_model(path, toy_space, "logit_sum")
+    return path
+
+
+@pytest.fixture(scope="session")
+def multi_head_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """File of a model with one head per dataset."""
+    path = tmp_path_factory.mktemp("weights") / "multi_head.pth"
+    save_toy_model(path, None)
+    return path
