@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy
 import scipy
 import timm
 import torch
-import torch_geometric
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
@@ -176,7 +176,7 @@ def describe_run(cfg: CfgNode, config_file: str) -> dict[str, Any]:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "detectron2": detectron2.__version__,
-            "torch_geometric": torch_geometric.__version__,
+            "torch_geometric": version("torch-geometric"),
             "timm": timm.__version__,
             "numpy": numpy.__version__,
             "scipy": scipy.__version__,
