@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from miniature_datasets import WRITERS, write_miniature
 from PIL import Image
 
+from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
+from unilabel.data.build import build_sources, build_train_loader, register_sources
 from unilabel.data.builtin import (
     builtin_dataset,
     builtin_names,
@@ -149,6 +152,30 @@ def test_official_counts_are_those_of_the_tables(tmp_path):
         assert set(counts) in ({"train", "val"}, {"all"})
         assert all(n > 0 for n in counts.values())
     assert builtin_dataset("idd26", tmp_path).counts == {"train": 6993, "val": 981}
+
+
+@pytest.mark.parametrize("config", ["7ds", "rvc", "driving"])
+def test_configurations_load_register_and_give_a_batch(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    path = Path(__file__).resolve().parents[2] / f"configs/{config}.yaml"
+    options = ["INPUT.CROP_SIZE", "[32, 32]", "INPUT.IMAGES_PER_DATASET", "1"]
+    cfg = load_config(path, [*options, "DATALOADER.NUM_WORKERS", "2"])
+    planted = {name: write_miniature(name, tmp_path, train=2, val=1) for name in cfg.DATASETS.NAMES}
+    sources = build_sources(cfg)
+    register_sources(sources)
+    for source in sources:
+        entries = DatasetCatalog.get(f"{source.name}_train")
+        assert {e["sem_seg_file_name"] for e in entries} == {
+            str(p.label) for p in planted[source.name]["train"]
+        }
+        names = MetadataCatalog.get(f"{source.name}_train").stuff_classes
+        assert len(names) == source.label_space.num_classes
+    batch = next(iter(build_train_loader(cfg, sources, 0, 1, 0, 1)))
+    assert sorted(item["dataset_name"] for item in batch) == sorted(cfg.DATASETS.NAMES)
+    for item in batch:
+        classes = sources[item["dataset_id"]].label_space.num_classes
+        assert item["sem_seg"].shape == (32, 32)
+        assert ((item["sem_seg"] < classes) | (item["sem_seg"] == 255)).all()
 
 
 # --- variants ------------------------------------------------------------------------------------

@@ -100,7 +100,12 @@ def test_unknown_colour_segment_category_and_name_are_refused(write, tmp_path):
         source.decode_label(str(label))
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"annotations": [{"file_name": "a"}]}', "{"])
+NEGATIVE = '{"annotations": [{"file_name": "a", "segments_info": [{"id": -1, "category_id": 1}]}]}'
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"annotations": [{"file_name": "a"}]}', NEGATIVE, "{"]
+)
 def test_broken_panoptic_json_is_named(content, write, tmp_path):
     source, _ = write("coco_panoptic133", train=1, val=1)
     path = tmp_path / "coco/annotations/panoptic_train2017.json"

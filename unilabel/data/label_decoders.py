@@ -119,16 +119,16 @@ class ColorDecoder:
 
     @cached_property
     def _codes(self) -> tuple[np.ndarray, np.ndarray]:
-        pairs = sorted(((r << 16) + (g << 8) + b, c) for (r, g, b), c in self.colors.items())
-        return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs], np.uint8)
+        pairs = sorted((r + 256 * g + 65536 * b, c) for (r, g, b), c in self.colors.items())
+        return np.array([p[0] for p in pairs], np.uint32), np.array([p[1] for p in pairs], np.uint8)
 
     def __call__(self, path: str) -> np.ndarray:
         """Decode one file."""
-        codes = _pack(read_image(path), (16, 8, 0))
+        codes = _pack(read_image(path))
         ids = _find(codes, *self._codes)
         if (ids == UNKNOWN).any():
             code = int(codes[ids == UNKNOWN][0])
-            color = (code >> 16, code >> 8 & 255, code & 255)
+            color = (code & 255, code >> 8 & 255, code >> 16)
             raise UnknownLabelError(
                 f"{path}: colour {color} on {int((codes == code).sum())} pixels is none of the "
                 f"{len(self.colors)} label colours of dataset {self.dataset!r}; the file is no "
@@ -174,7 +174,7 @@ class PanopticDecoder:
                 f"{path} has no entry in {folder}.json; the PNGs and the JSON file belong to "
                 "different releases, or the JSON file is incomplete: unpack both again."
             )
-        codes = _pack(read_image(path), (0, 8, 16))
+        codes = _pack(read_image(path))
         ids = _find(codes, *index[name])
         if (ids == UNKNOWN).any():
             code = int(codes[ids == UNKNOWN][0])
@@ -208,8 +208,8 @@ def _panoptic_index(
                 segments[segment["id"]] = known[category]
             order = sorted(segments)
             classes = np.array([segments[s] for s in order], np.uint8)
-            index[entry["file_name"]] = (np.array(order, np.int64), classes)
-    except (KeyError, TypeError) as error:
+            index[entry["file_name"]] = (np.array(order, np.uint32), classes)
+    except (KeyError, TypeError, OverflowError) as error:
         raise UniLabelError(
             f"{path} is no panoptic annotation file ({type(error).__name__}: {error}); expected "
             '{"annotations": [{"file_name", "segments_info": [{"id", "category_id"}]}]}.'
@@ -287,20 +287,25 @@ class ChoiceDecoder:
         )
 
 
-def _pack(rgb: np.ndarray, shifts: tuple[int, int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 -> (H, W) int64 code."""
-    wide = rgb.astype(np.int64)
-    red, green, blue = shifts
-    codes: np.ndarray = (wide[..., 0] << red) + (wide[..., 1] << green) + (wide[..., 2] << blue)
+def _pack(rgb: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> (H, W) uint32 codes R + 256 G + 65536 B."""
+    rgba = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
+    codes: np.ndarray = rgba.view("<u4")[..., 0] & 0xFFFFFF
     return codes
 
 
 def _find(codes: np.ndarray, known: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Class of every code, ``UNKNOWN`` where it is not one of ``known`` (ascending)."""
-    position = np.searchsorted(known, codes).clip(max=len(known) - 1)
-    ids: np.ndarray = classes[position]
-    ids[known[position] != codes] = UNKNOWN
-    return ids
+    """Class of every code, ``UNKNOWN`` where it is not one of ``known`` (ascending).
+
+    Runs of equal pixels are looked up once: label maps have long ones.
+    """
+    flat = codes.reshape(-1)
+    starts = np.flatnonzero(np.diff(flat, prepend=flat[:1] + 1))
+    values = flat[starts]
+    position = np.searchsorted(known, values).clip(max=len(known) - 1)
+    found = np.where(known[position] == values, classes[position], np.uint8(UNKNOWN))
+    lengths = np.diff(starts, append=len(flat))
+    return np.repeat(found, lengths).reshape(codes.shape)
 
 
 def _raise_unknown(
