@@ -108,8 +108,8 @@ def add_unilabel_config(cfg: CN) -> None:
     # --- label unification -------------------------------------------------------------------
     cfg.UNIFY = CN()
     cfg.UNIFY.NODES = "fused"  # how the unified labels are found, see NODE_SELECTIONS
-    cfg.UNIFY.TEXT_WEIGHT = 0.5  # share of the text in the fused score; 0: pixels only
-    cfg.UNIFY.SCORE_THRESHOLD = 0.35  # least fused score of two labels in one unified label
+    cfg.UNIFY.TEXT_WEIGHT = 0.25  # share of the text in the fused score; 0: pixels only
+    cfg.UNIFY.SCORE_THRESHOLD = 0.25  # least fused score of two labels in one unified label
     cfg.UNIFY.SIGNATURE_SHARE = 0.35  # least score of a co-occurrence tuple
     cfg.UNIFY.NODE_PENALTY = 0.5  # lambda of Eq. (10)
     cfg.UNIFY.TAU = 0.4  # allowed loss of recall in a merge (authors' code)
@@ -174,8 +174,10 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         raise UniLabelError(f"--config-file: no such file: {path}. Known: {_known_configs()}.")
     try:
         loaded = CN.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
-    except (yaml.YAMLError, AttributeError, AssertionError, OSError) as error:
+    except (yaml.YAMLError, AttributeError, AssertionError, TypeError, OSError) as error:
         raise UniLabelError(f"{path} cannot be read as a configuration: {error}") from error
+    if not isinstance(loaded, dict):
+        raise UniLabelError(f"{path} holds a {type(loaded).__name__}, expected KEY: value lines.")
     known = _flatten(cfg)
     _check_keys(loaded, known, str(path))
     try:
@@ -203,8 +205,37 @@ def validate_config(cfg: CN) -> None:
     Raises:
         UniLabelError: names the key, what was found, what was expected.
     """
-    schedule = StageSchedule(cfg.SCHEDULE)
-    stages = {s.stage for s in schedule.segments}
+    _validate_choices(cfg)
+    _validate_numbers(cfg)
+    _validate_lists(cfg)
+    stages = {s.stage for s in StageSchedule(cfg.SCHEDULE).segments}
+    u = cfg.UNIFY
+    unified = stages & {Stage.GNN, Stage.SEG, Stage.FINAL}
+    if unified and Stage.MULTI_HEAD not in stages and not cfg.MODEL.LABEL_SPACE:
+        if u.NODES in ("fused", "ilp", "signature"):
+            raise UniLabelError(
+                f"UNIFY.NODES {u.NODES} measures a multi-head network, but SCHEDULE has no "
+                "MULTI_HEAD stage; add one, or choose concat, names, text_cluster or relations."
+            )
+    if u.NODES == "file" and unified and not cfg.MODEL.LABEL_SPACE:
+        raise UniLabelError("UNIFY.NODES is file, but MODEL.LABEL_SPACE names no label_space.json.")
+    if cfg.MODEL.LABEL_SPACE and u.NODES != "file":
+        raise UniLabelError(
+            f"MODEL.LABEL_SPACE is {cfg.MODEL.LABEL_SPACE}, but UNIFY.NODES is {u.NODES}, which "
+            "does not read it; set UNIFY.NODES file, or leave MODEL.LABEL_SPACE empty."
+        )
+    if cfg.MODEL.FIX_HUMAN_LINKS and not cfg.MODEL.LABEL_SPACE:
+        raise UniLabelError("MODEL.FIX_HUMAN_LINKS needs links: name a file in MODEL.LABEL_SPACE.")
+    if u.NODES == "relations" and unified and not cfg.DATASETS.RELATIONS:
+        raise UniLabelError("UNIFY.NODES is relations, but DATASETS.RELATIONS names no file.")
+    if not (cfg.DATASETS.NAMES or cfg.DATASETS.CUSTOM or cfg.DATASETS.TOY):
+        raise UniLabelError(
+            "no dataset is named: give DATASETS.NAMES (built-in), DATASETS.CUSTOM (your "
+            "folders) or DATASETS.TOY True."
+        )
+
+
+def _validate_choices(cfg: CN) -> None:
     u = cfg.UNIFY
     for key, value, choices in (
         ("UNIFY.NODES", u.NODES, NODE_SELECTIONS),
@@ -219,6 +250,10 @@ def validate_config(cfg: CN) -> None:
             raise UniLabelError(
                 f"{key} is {value!r}, expected one of {', '.join(map(str, choices))}."
             )
+
+
+def _validate_numbers(cfg: CN) -> None:
+    u, g = cfg.UNIFY, cfg.GRAPH
     for key, value in (
         ("INPUT.IMAGES_PER_DATASET", cfg.INPUT.IMAGES_PER_DATASET),
         ("INPUT.ACCUMULATE", cfg.INPUT.ACCUMULATE),
@@ -227,27 +262,49 @@ def validate_config(cfg: CN) -> None:
         ("SOLVER.KEEP_CHECKPOINTS", cfg.SOLVER.KEEP_CHECKPOINTS),
         ("LOG_PERIOD", cfg.LOG_PERIOD),
         ("UNIFY.CACHE_PIXELS", u.CACHE_PIXELS),
+        ("UNIFY.CACHE_IMAGES", u.CACHE_IMAGES),
+        ("UNIFY.FIT_PIXELS", u.FIT_PIXELS),
+        ("GRAPH.PIXELS", g.PIXELS),
+        ("GRAPH.SOLVE_PERIOD", g.SOLVE_PERIOD),
         ("MODEL.EMBED_DIM", cfg.MODEL.EMBED_DIM),
     ):
         if value < 1:
             raise UniLabelError(f"{key} is {value}, expected 1 or more.")
-    unified = stages & {Stage.GNN, Stage.SEG, Stage.FINAL}
-    if unified and Stage.MULTI_HEAD not in stages and not cfg.MODEL.LABEL_SPACE:
-        if u.NODES in ("fused", "ilp", "signature"):
-            raise UniLabelError(
-                f"UNIFY.NODES {u.NODES} measures a multi-head network, but SCHEDULE has no "
-                "MULTI_HEAD stage; add one, or choose concat, names, text_cluster or relations."
-            )
-    if u.NODES == "file" and unified and not cfg.MODEL.LABEL_SPACE:
-        raise UniLabelError("UNIFY.NODES is file, but MODEL.LABEL_SPACE names no label_space.json.")
-    if u.NODES == "relations" and unified and not cfg.DATASETS.RELATIONS:
-        raise UniLabelError("UNIFY.NODES is relations, but DATASETS.RELATIONS names no file.")
-    if not (cfg.DATASETS.NAMES or cfg.DATASETS.CUSTOM or cfg.DATASETS.TOY):
-        raise UniLabelError(
-            "no dataset is named: give DATASETS.NAMES (built-in), DATASETS.CUSTOM (your "
-            "folders) or "
-            "DATASETS.TOY True."
-        )
+    for key, value in (
+        ("GRAPH.TEMPERATURE", g.TEMPERATURE),
+        ("LOSS.ORTH_TEMPERATURE", cfg.LOSS.ORTH_TEMPERATURE),
+    ):
+        if value <= 0:
+            raise UniLabelError(f"{key} is {value}, expected more than 0.")
+    for key, value in (
+        ("UNIFY.TEXT_WEIGHT", u.TEXT_WEIGHT),
+        ("UNIFY.PRUNE_SHARE", u.PRUNE_SHARE),
+        ("UNIFY.PRUNE_AT", u.PRUNE_AT),
+        ("GRAPH.HARD_SHARE", g.HARD_SHARE),
+        ("INPUT.FLIP_PROB", cfg.INPUT.FLIP_PROB),
+    ):
+        if not 0 <= value <= 1:
+            raise UniLabelError(f"{key} is {value}, expected 0 to 1.")
+
+
+def _validate_lists(cfg: CN) -> None:
+    for key, value, kind in (
+        ("DATASETS.TOY_IMAGES", cfg.DATASETS.TOY_IMAGES, int),
+        ("INPUT.CROP_SIZE", cfg.INPUT.CROP_SIZE, int),
+        ("INPUT.SCALE_RANGE", cfg.INPUT.SCALE_RANGE, int | float),
+    ):
+        if len(value) != 2 or not all(isinstance(v, kind) and v > 0 for v in value):
+            raise UniLabelError(f"{key} is {value}, expected two positive numbers.")
+    low, high = cfg.INPUT.SCALE_RANGE
+    if low > high:
+        raise UniLabelError(f"INPUT.SCALE_RANGE is {[low, high]}, expected the smaller one first.")
+    for key, pairs in (
+        ("DATASETS.VARIANTS", cfg.DATASETS.VARIANTS),
+        ("LOSS.DATASET_WEIGHTS", cfg.LOSS.DATASET_WEIGHTS),
+    ):
+        for pair in pairs:
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise UniLabelError(f"{key} holds {pair!r}, expected pairs [dataset, value].")
 
 
 def _flatten(node: CN, prefix: str = "") -> set[str]:

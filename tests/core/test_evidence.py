@@ -111,7 +111,10 @@ def test_text_similarity_is_the_cosine() -> None:
 
 def test_two_sided_needs_both_directions() -> None:
     cross = torch.tensor([[1.0, 0.9], [0.1, 1.0]])
-    assert float(evidence.two_sided(cross)[0, 1]) == pytest.approx(0.3)
+    assert float(evidence.two_sided(cross, 1.0)[0, 1]) == pytest.approx(0.9 * 0.1)
+    assert float(evidence.two_sided(cross, 0.25)[0, 1]) == pytest.approx(0.9 * 0.1**0.25)
+    foreign = torch.tensor([[1.0, 0.9], [0.0, 1.0]])
+    assert float(evidence.two_sided(foreign)[0, 1]) == 0.0
     assert torch.equal(evidence.two_sided(cross), evidence.two_sided(cross).T)
 
 

@@ -130,13 +130,23 @@ def fused_score(visual: Sequence[Tensor], text: Tensor | None, text_weight: floa
     return (score + score.T) / 2
 
 
-def two_sided(cross: Tensor) -> Tensor:
-    """sqrt(R_ab R_ba): one direction alone cannot tell a subset from foreign content.
+def two_sided(cross: Tensor, back_power: float = 0.25) -> Tensor:
+    """max(R_ab, R_ba) * min(R_ab, R_ba) ** back_power.
 
-    A head must name something on every pixel, so R(a -> b) is high for content that dataset b has
-    never seen; the way back is then low.
+    One direction alone cannot tell a subset from foreign content: a head must name something on
+    every pixel, so R(a -> b) is high for content that dataset b has never seen; the way back is then
+    next to zero. Of a true subset the way back is only small (its share of the wider class), which
+    a small power forgives.
+
+    Args:
+        cross: (C, C) of :func:`cross_prediction`.
+        back_power: weight of the weaker direction; 1 gives the plain product.
+
+    Returns:
+        (C, C) symmetric, 0..1.
     """
-    return (cross * cross.T).clamp(min=0).sqrt()
+    strong, weak = torch.maximum(cross, cross.T), torch.minimum(cross, cross.T)
+    return strong * weak.clamp(min=0) ** back_power
 
 
 def label_tuples(score: Tensor, num_classes: Sequence[int], threshold: float) -> Tensor:

@@ -97,7 +97,9 @@ def propose_nodes(
         nodes = select_nodes(score, offsets, node_penalty=u.NODE_PENALTY, tau=u.TAU)
         cross = evidence.cross_prediction(cache.embeddings, cache.labels, heads, prior_power=0.0)
         return NodeProposal(_as_links(nodes.matrix), cross)
-    cross = evidence.cross_prediction(cache.embeddings, cache.labels, heads)
+    # Class weights in the loss have divided a part of the prior out already.
+    prior_power = max(0.0, 1.0 - cfg.LOSS.CLASS_WEIGHT_POWER)
+    cross = evidence.cross_prediction(cache.embeddings, cache.labels, heads, prior_power)
     means = evidence.class_mean_similarity(cache.embeddings, cache.labels, sizes, ridge=0.1)
     visual = [means, evidence.two_sided(cross)]
     text = evidence.text_similarity(text_features) if u.TEXT_WEIGHT > 0 else None

@@ -1,0 +1,116 @@
+#!/usr/bin/env python
+"""Print the results of several runs as a Markdown table, or put it into a document.
+
+Examples:
+  python tools/results_table.py output/toy output/toy_multi_head
+  python tools/results_table.py output/toy_seed*  --into README.md --name toy
+
+With --into the text between `<!-- table:NAME -->` and `<!-- end:NAME -->` is replaced. Runs of the
+same configuration and different seeds become one row, mean and range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import atomic_path, read_json
+
+COLUMNS = (
+    ("mean mIoU", ("mean_miou",), 1),
+    ("mIoU of the unified argmax", ("mean_unified_miou",), 1),
+    ("unified labels", ("num_unified",), 0),
+    ("relation F1", ("relations", "f1"), 3),
+    ("atom mIoU", ("unified", "atom_miou"), 3),
+    ("hidden IoU", ("unified", "hidden_iou"), 3),
+)
+
+
+def read_runs(folders: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Results grouped by configuration, in the order given."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for folder in folders:
+        results = read_json(Path(folder) / "results.json")
+        groups.setdefault(Path(results["config"]).stem, []).append(results)
+    return groups
+
+
+def cell(runs: list[dict[str, Any]], path: tuple[str, ...], digits: int) -> str:
+    """Mean of a value over runs, with its range where there are several."""
+    values = []
+    for run in runs:
+        value: Any = run
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            values.append(value)
+    if not values:
+        return "-"
+    mean = f"{sum(values) / len(values):.{digits}f}"
+    if len(values) == 1 or min(values) == max(values):
+        return mean
+    return f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def table(groups: dict[str, list[dict[str, Any]]]) -> str:
+    """The Markdown table."""
+    shown = [c for c in COLUMNS if any(cell(runs, c[1], c[2]) != "-" for runs in groups.values())]
+    lines = [
+        "| " + " | ".join(["configuration", "seeds", *(name for name, _, _ in shown)]) + " |",
+        "| " + " | ".join(["---"] * (len(shown) + 2)) + " |",
+    ]
+    for name, runs in groups.items():
+        seeds = ", ".join(str(run["seed"]) for run in runs)
+        cells = [cell(runs, path, digits) for _, path, digits in shown]
+        lines.append("| " + " | ".join([name, seeds, *cells]) + " |")
+    first = next(iter(groups.values()))[0]
+    versions = first["versions"]
+    lines += [
+        "",
+        f"unilabel {versions['unilabel']} ({first['git']}), torch {versions['torch']}, "
+        f"{first['device']}. Made by `tools/results_table.py` from the runs' `results.json`.",
+    ]
+    return "\n".join(lines)
+
+
+def put_into(document: Path, name: str, text: str) -> None:
+    """Replace the part of a document between two markers.
+
+    Raises:
+        UniLabelError: the markers are missing.
+    """
+    start, end = f"<!-- table:{name} -->", f"<!-- end:{name} -->"
+    content = document.read_text(encoding="utf-8")
+    if start not in content or end not in content:
+        raise UniLabelError(f"{document} lacks the markers {start} and {end}; add them.")
+    before, rest = content.split(start, 1)
+    after = rest.split(end, 1)[1]
+    with atomic_path(document) as temporary:
+        temporary.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", help="folders of finished runs (OUTPUT_DIR)")
+    parser.add_argument("--into", type=Path, help="document to update")
+    parser.add_argument("--name", default="results", help="name of the markers")
+    args = parser.parse_args()
+    try:
+        text = table(read_runs(args.runs))
+        if args.into:
+            put_into(args.into, args.name, text)
+    except UniLabelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
