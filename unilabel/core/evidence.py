@@ -134,9 +134,9 @@ def two_sided(cross: Tensor, back_power: float = 0.25) -> Tensor:
     """max(R_ab, R_ba) * min(R_ab, R_ba) ** back_power.
 
     One direction alone cannot tell a subset from foreign content: a head must name something on
-    every pixel, so R(a -> b) is high for content that dataset b has never seen; the way back is then
-    next to zero. Of a true subset the way back is only small (its share of the wider class), which
-    a small power forgives.
+    every pixel, so R(a -> b) is high for content that dataset b has never seen; the way back is
+    then next to zero. Of a true subset the way back is only small (its share of the wider class),
+    which a small power forgives.
 
     Args:
         cross: (C, C) of :func:`cross_prediction`.
