@@ -178,6 +178,20 @@ def test_configurations_load_register_and_give_a_batch(config, tmp_path, monkeyp
         assert ((item["sem_seg"] < classes) | (item["sem_seg"] == 255)).all()
 
 
+def test_readme_names_every_dataset_variant_and_count(tmp_path):
+    readme = (Path(__file__).resolve().parents[2] / "datasets/README.md").read_text("utf-8")
+    rows = {line.split("`")[1]: line for line in readme.splitlines() if line.startswith("| `")}
+    assert sorted(rows) == builtin_names()
+    for name, row in rows.items():
+        dataset = builtin_dataset(name, tmp_path)
+        assert all(f"`{variant}`" in row for variant in variant_names(name))
+        assert all(f"{count:,}" in row for count in dataset.counts.values())
+        assert f"| {dataset.table.space.num_classes} |" in row
+        assert all(
+            f"\n{folder}/" in readme or f"{folder}/\n" in readme for folder in dataset.spec.folders
+        )
+
+
 # --- variants ------------------------------------------------------------------------------------
 
 
