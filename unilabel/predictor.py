@@ -192,13 +192,13 @@ class UniLabelPredictor:
         if isinstance(space, UnifiedLabelSpace):
             predictor, name = self.with_label_space(space), UNIFIED
         else:
-            predictor, name = self._resolve(os.fspath(space))
+            predictor, name = self.resolve(os.fspath(space))
         if not isinstance(image, EncodedImage):
             image = self.encode(image, short_side, tta, window)
         return predictor._answer(image, name, confidence)
 
-    def _resolve(self, space: str) -> tuple[UniLabelPredictor, str]:
-        """Predictor and label space that a name stands for."""
+    def resolve(self, space: str) -> tuple[UniLabelPredictor, str]:
+        """Predictor and label space that the argument ``space`` of :meth:`predict` stands for."""
         path, colon, dataset = space.rpartition(":")
         if colon and path.lower().endswith(".json"):
             return self.with_label_space(path), dataset
@@ -207,7 +207,7 @@ class UniLabelPredictor:
         return self, space
 
     def _answer(self, image: EncodedImage, space: str, confidence: bool) -> Prediction:
-        names, colors = self._labels_of(space)
+        names, colors = self.labels_of(space)
         labels = np.empty(image.size, np.int16)
         certainty = np.empty(image.size, np.float16) if confidence else None
         counts = torch.zeros(len(names), dtype=torch.int64)
@@ -221,9 +221,19 @@ class UniLabelPredictor:
         shares = counts.double().numpy() / labels.size
         return Prediction(space, labels, names, colors, shares, certainty)
 
-    def _labels_of(self, space: str) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    def labels_of(self, space: str) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+        """Names and colours of the labels of "unified" or a dataset.
+
+        Raises:
+            UniLabelError: the model does not answer in this space.
+        """
         if space == UNIFIED and self.label_space is not None:
             return self.label_space.names, self.label_space.colors
+        if space == UNIFIED:
+            raise UniLabelError(
+                "this model has one head per dataset and no unified labels; choose one of: "
+                f"{', '.join(self.spaces)}."
+            )
         if space not in self.spaces:
             raise UniLabelError(
                 f"unknown label space {space!r}; this model answers in: {', '.join(self.spaces)}, "
@@ -267,13 +277,16 @@ def build_predictor(
 
     Args:
         weights: ``model_final.pth`` of a training run.
-        device: where to run.
+        device: "cpu" or "cuda".
         label_space: an edited label space of the model's unified labels, or its file; None: the
             one that the model was trained with.
 
     Raises:
-        UniLabelError: the file is no model, or the label space does not belong to it.
+        UniLabelError: the file is no model, the label space does not belong to it, or there is no
+            such device.
     """
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise UniLabelError(f"device is {device!r}, expected cpu, or cuda on a machine with a GPU.")
     model, own = load_model(weights, device)
     predictor = UniLabelPredictor(model, own)
     return predictor if label_space is None else predictor.with_label_space(label_space)

@@ -1,0 +1,216 @@
+#!/usr/bin/env python
+r"""Segment images in any label space of a model.
+
+Examples:
+  python demo/predict.py --input photo.jpg --output predictions
+  python demo/predict.py --weights output/mini/model_final.pth --input photos/ more.png \
+      --space unified camvid11 --output predictions
+  python demo/predict.py --input photo.jpg --space edited/label_space.json --output predictions
+
+Writes for every image NAME.png (label ids, 8 bit; 16 bit with more than 255 labels),
+NAME_overlay.jpg (colours over the image, with a legend) and NAME.json (shares of the labels). With
+several label spaces each gets a folder of its own below --output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+from PIL import Image  # noqa: E402
+
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import atomic_path, write_json  # noqa: E402
+from unilabel.demo_app.images import SUFFIXES, ImageLimits, decode_image  # noqa: E402
+from unilabel.demo_app.outputs import label_png, prediction_record  # noqa: E402
+from unilabel.demo_app.weights import find_weights  # noqa: E402
+from unilabel.predictor import Prediction, UniLabelPredictor, build_predictor  # noqa: E402
+from unilabel.visual.overlay import Image8, overlay, with_legend  # noqa: E402
+
+LIMITS = ImageLimits(max_bytes=2**30, max_pixels=400_000_000, max_side=0)
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="model_final.pth (default: the model of the toy run)"
+    )
+    parser.add_argument(
+        "--input", nargs="+", required=True, metavar="PATH", help="images, or folders of images"
+    )
+    parser.add_argument(
+        "--space",
+        nargs="+",
+        default=["unified"],
+        help='"unified", dataset names, label_space.json files, or label_space.json:DATASET',
+    )
+    parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--opacity", type=float, default=0.6, help="of the overlay, 0 to 1")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--short-side",
+        type=int,
+        default=0,
+        metavar="PIXELS",
+        help="resize the short side for the network; the answer keeps the image's size",
+    )
+    parser.add_argument("--tta", action="store_true", help="average three scales and mirror images")
+    parser.add_argument(
+        "--window", type=int, default=0, metavar="PIXELS", help="cut large images into windows"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Predict all images; the exit code is 2 after a mistake in arguments or images."""
+    args = parse_arguments(arguments)
+    try:
+        if not 0 <= args.opacity <= 1:
+            raise UniLabelError(f"--opacity is {args.opacity}, expected 0 to 1.")
+        images = find_images(args.input)
+        folders = output_folders(args.space, Path(args.output))
+        check_outputs(images, folders.values())
+        predictor = build_predictor(find_weights(args.weights), args.device)
+        spaces = {name: bind(predictor, name) for name in folders}
+        failed = predict_all(args, images, spaces, folders)
+    except UniLabelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if failed:
+        print(f"error: {failed} of {len(images)} images failed, see above.", file=sys.stderr)
+        return 2
+    return 0
+
+
+def find_images(inputs: Sequence[str]) -> list[Path]:
+    """Image files, those of folders in order of their names.
+
+    Raises:
+        UniLabelError: an input is missing or holds no image, or two images have the same name.
+    """
+    images: list[Path] = []
+    for given in map(Path, inputs):
+        if given.is_dir():
+            found = [p for p in sorted(given.iterdir()) if p.suffix.lower() in SUFFIXES]
+            found = [p for p in found if p.is_file() and not p.name.startswith(".")]
+            if not found:
+                raise UniLabelError(
+                    f"--input: no image in {given}; expected files {', '.join(SUFFIXES)}."
+                )
+            images += found
+        elif given.is_file():
+            images.append(given)
+        else:
+            raise UniLabelError(f"--input: no such file or folder: {given}.")
+    stems: dict[str, Path] = {}
+    for path in images:
+        if path.stem in stems:
+            raise UniLabelError(
+                f"--input: {stems[path.stem]} and {path} would both be written as {path.stem}.png; "
+                "rename one or run twice with two --output folders."
+            )
+        stems[path.stem] = path
+    return images
+
+
+def output_folders(spaces: Sequence[str], output: Path) -> dict[str, Path]:
+    """Folder of each label space: the output itself, or one below it for each of several."""
+    if output.exists() and not output.is_dir():
+        raise UniLabelError(f"--output: {output} is a file, expected a folder.")
+    if len(spaces) == 1:
+        return {spaces[0]: output}
+    folders: dict[str, Path] = {}
+    for space in spaces:
+        name = Path(space).name.replace(".json:", "_").removesuffix(".json")
+        folder = output / "".join(c if c.isalnum() or c in "-_. " else "_" for c in name)
+        if folder in folders.values():
+            raise UniLabelError(
+                f"--space: two of {', '.join(spaces)} would be written to {folder}."
+            )
+        folders[space] = folder
+    return folders
+
+
+def check_outputs(images: Sequence[Path], folders: Iterable[Path]) -> None:
+    """Refuse to write over an input.
+
+    Raises:
+        UniLabelError: a label PNG or overlay would have the path of an input.
+    """
+    inputs = {path.resolve() for path in images}
+    for folder in folders:
+        for path in images:
+            for written in (f"{path.stem}.png", f"{path.stem}_overlay.jpg"):
+                if (folder / written).resolve() in inputs:
+                    raise UniLabelError(
+                        f"--output: {folder / written} is an input and would be overwritten; "
+                        "choose another folder."
+                    )
+
+
+def bind(predictor: UniLabelPredictor, space: str) -> tuple[UniLabelPredictor, str]:
+    """Predictor and name of a label space, so that label space files are read once.
+
+    Raises:
+        UniLabelError: the model does not answer in this space.
+    """
+    bound, name = predictor.resolve(space)
+    bound.labels_of(name)
+    return bound, name
+
+
+def predict_all(
+    args: argparse.Namespace,
+    images: Sequence[Path],
+    spaces: dict[str, tuple[UniLabelPredictor, str]],
+    folders: dict[str, Path],
+) -> int:
+    """Predict and write; returns the number of images that could not be read."""
+    failed = 0
+    for number, path in enumerate(images, 1):
+        start = time.perf_counter()
+        try:
+            image = decode_image(path.read_bytes(), str(path), LIMITS)
+        except (UniLabelError, OSError) as error:
+            failed += 1
+            print(f"[{number}/{len(images)}] {error}", file=sys.stderr)
+            continue
+        first = next(iter(spaces.values()))[0]
+        encoded = first.encode(image.pixels, args.short_side, args.tta, args.window)
+        found = ""
+        for space, (predictor, name) in spaces.items():
+            prediction = predictor.predict(encoded, name)
+            write(folders[space], path, image.pixels, prediction, args.opacity)
+            found = found or ", ".join(
+                f"{n} {100 * s:.0f} %" for n, _, s in prediction.legend()[:3]
+            )
+        seconds = time.perf_counter() - start
+        print(f"[{number}/{len(images)}] {path}: {found} ({seconds:.1f} s)", flush=True)
+        for note in image.notes:
+            print(f"    {note}")
+    print(f"wrote {args.output}")
+    return failed
+
+
+def write(folder: Path, path: Path, image: Image8, prediction: Prediction, opacity: float) -> None:
+    """Write the three files of an image."""
+    with atomic_path(folder / f"{path.stem}.png") as temporary:
+        temporary.write_bytes(label_png(prediction))
+    picture = overlay(image, prediction.labels, prediction.colors, opacity)
+    picture = with_legend(picture, prediction.legend())
+    with atomic_path(folder / f"{path.stem}_overlay.jpg") as temporary:
+        Image.fromarray(picture).save(temporary, "JPEG", quality=92)
+    write_json(folder / f"{path.stem}.json", prediction_record(prediction, path.name))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Which model the demo uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from unilabel.core.errors import UniLabelError
+
+ROOT = Path(__file__).parents[2]
+FALLBACKS = (Path("output/toy/model_final.pth"), Path("demo/assets/toy_model.pth"))
+
+
+def find_weights(given: str | os.PathLike[str] | None) -> Path:
+    """The given model file, else that of a toy run, else the small one of the repository.
+
+    Raises:
+        UniLabelError: the given file, or any at all, is missing.
+    """
+    if given:
+        if not Path(given).is_file():
+            raise UniLabelError(f"--weights: no such file: {given}.")
+        return Path(given)
+    for fallback in FALLBACKS:
+        if (ROOT / fallback).is_file():
+            return ROOT / fallback
+    raise UniLabelError(
+        f"no model: neither {' nor '.join(map(str, FALLBACKS))} is there. Name one with --weights, "
+        "or train one in a few minutes: python train_net.py --config-file configs/toy.yaml"
+    )
