@@ -64,7 +64,6 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.INPUT.COLOR_JITTER = 0.25  # strength of brightness, contrast and saturation changes
     cfg.INPUT.TEST_SHORT_SIDE = 0  # resize the short side for prediction, pixels; 0: keep
     cfg.TEST.BATCH_SIZE = 8  # images of equal size predicted together
-    cfg.TEST.CROSS_DATASET = False  # also score every label space on every dataset
 
     # --- network -----------------------------------------------------------------------------
     cfg.MODEL.META_ARCHITECTURE = "UniLabelSegmentor"
@@ -189,8 +188,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
             f"overrides are KEY VALUE pairs; {' '.join(overrides)!r} has no value for its last key."
         )
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        if key not in known:
-            raise UniLabelError(_unknown(key, known, "command line"))
+        _check_key(key, value, known, "command line")
         try:
             cfg.merge_from_list([key, value])
         except (ValueError, AssertionError, SyntaxError) as error:
@@ -319,10 +317,19 @@ def _flatten(node: CN, prefix: str = "") -> set[str]:
 def _check_keys(loaded: dict, known: set[str], source: str, prefix: str = "") -> None:
     for key, value in loaded.items():
         full = f"{prefix}{key}"
-        if full not in known:
-            raise UniLabelError(_unknown(full, known, source))
+        _check_key(full, value, known, source)
         if isinstance(value, dict):
             _check_keys(value, known, source, f"{full}.")
+
+
+def _check_key(key: str, value: object, known: set[str], source: str) -> None:
+    if key not in known:
+        raise UniLabelError(_unknown(key, known, source))
+    below = [k for k in sorted(known) if k.startswith(f"{key}.")]
+    if below and not isinstance(value, dict):
+        raise UniLabelError(
+            f"{source}: {key} is {value!r}, but it is a group of keys; set {below[0]}, for example."
+        )
 
 
 def _unknown(key: str, known: set[str], source: str) -> str:

@@ -52,7 +52,7 @@ def learning_rate(cfg: CfgNode, schedule: StageSchedule, segment: Segment, itera
         factor = cfg.SOLVER.SEG_FACTOR
     within = iteration - segment.start
     # A new stage starts with a fresh optimizer: warm up again, but at most a tenth of the stage.
-    warmup = min(cfg.SOLVER.WARMUP_ITERS, max(1, segment.length // 10))
+    warmup = max(1, min(cfg.SOLVER.WARMUP_ITERS, segment.length // 10))
     ramp = min(1.0, (within + 1) / warmup)
     return cfg.SOLVER.BASE_LR * factor * ramp * (1 - done / total) ** cfg.SOLVER.POLY_POWER
 

@@ -1,0 +1,175 @@
+"""Configuration files and overrides: what is read, what is refused and with which words."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("detectron2")
+
+from detectron2.config import CfgNode, get_cfg
+
+from unilabel.config import add_unilabel_config, load_config
+from unilabel.core.errors import UniLabelError
+
+pytestmark = pytest.mark.d2
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "some.yaml"
+    path.write_text(text)
+    return path
+
+
+TOY = "DATASETS:\n  TOY: True\n"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
+def test_every_configuration_of_the_project_is_valid(path: Path) -> None:
+    if path.name.startswith("Base-"):
+        with pytest.raises(UniLabelError, match=r"no dataset is named: give DATASETS\.NAMES"):
+            load_config(path)
+        return
+    cfg = load_config(path)
+    assert cfg.OUTPUT_DIR.startswith("output/")
+    assert cfg.MODEL.META_ARCHITECTURE == "UniLabelSegmentor"
+
+
+def test_output_folders_are_distinct() -> None:
+    names = [load_config(p).OUTPUT_DIR for p in CONFIGS if not p.name.startswith("Base-")]
+    assert len(names) == len(set(names))
+
+
+def test_every_key_is_commented_and_used() -> None:
+    lines = (ROOT / "unilabel/config.py").read_text(encoding="utf-8").splitlines()
+    keys = [re.match(r" +cfg\.([A-Z][A-Z0-9_.]+) = (?!CN\()", line) for line in lines]
+    names = [m.group(1) for m in keys if m]
+    assert len(names) > 80
+    programs = [*(ROOT / "unilabel").rglob("*.py"), ROOT / "train_net.py"]
+    code = "\n".join(p.read_text(encoding="utf-8") for p in programs if p.name != "config.py")
+    for name in names:
+        assert re.search(rf"\b{name.split('.')[-1]}\b", code), f"{name} is used nowhere"
+
+
+def test_defaults_file_and_overrides_in_this_order(tmp_path: Path) -> None:
+    written(tmp_path, TOY + "SEED: 3\nLOG_PERIOD: 7\nMODEL:\n  EMBED_DIM: 9\n")
+    (tmp_path / "child.yaml").write_text("_BASE_: some.yaml\nLOG_PERIOD: 8\n")
+    cfg = load_config(tmp_path / "child.yaml", ["MODEL.EMBED_DIM", "10", "DATASETS.NAMES", "['a']"])
+    assert (cfg.SEED, cfg.LOG_PERIOD, cfg.MODEL.EMBED_DIM) == (3, 8, 10)
+    assert cfg.DATASETS.NAMES == ["a"]
+    assert cfg.UNIFY.NODES == "fused"
+    assert isinstance(cfg, CfgNode)
+
+
+def test_dump_is_read_back(tmp_path: Path) -> None:
+    cfg = load_config(ROOT / "configs/toy.yaml", ["SEED", "5"])
+    again = load_config(written(tmp_path, cfg.dump()))
+    assert json.dumps(again) == json.dumps(cfg)  # tuples and lists alike
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"holds a|cannot be read"),
+        ("- a\n- b\n", "holds a list, expected KEY: value lines"),
+        ("just words\n", "holds a str, expected KEY: value lines"),
+        ("A: [1\n", "cannot be read as a configuration"),
+        ("_BASE_: none.yaml\n", "cannot be read as a configuration"),
+        ("SEED: !!python/object/apply:os.getcwd []\n", "cannot be read as a configuration"),
+        ("MODEL: 5\n", "MODEL is 5, but it is a group of keys; set MODEL.ANCHOR"),
+        ("MODEL:\n  EMBED_DIMS: 3\n", "key 'MODEL.EMBED_DIMS'; did you mean 'MODEL.EMBED_DIM'"),
+        ("SEEED: 3\n", "unknown configuration key 'SEEED'; did you mean 'SEED'"),
+        ("SEED:\n  A: 3\n", "unknown configuration key 'SEED.A'"),
+        ("1: 3\n", "unknown configuration key '1'"),
+        ("SEED: abc\n", "Type mismatch.*SEED"),
+        ("SCHEDULE: 5\n", "Type mismatch.*SCHEDULE"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(UniLabelError, match=message) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_file_is_refused_with_the_known_ones(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(
+        UniLabelError, match=r"no such file: nope\.yaml\. Known:.*configs/toy\.yaml"
+    ):
+        load_config("nope.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UniLabelError, match=r"none below \./configs \(run from the project's"):
+        load_config("nope.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("SEED", "KEY VALUE pairs; 'SEED' has no value for its last key"),
+        ("SEED=3", "'SEED=3' has no value for its last key"),
+        ("SOLVER.BASE_LRR 1", "command line: unknown configuration key 'SOLVER.BASE_LRR'; did you "
+         "mean 'SOLVER.BASE_LR'"),
+        ("SEED abc", "SEED abc: Type mismatch"),
+        ("MODEL 5", "command line: MODEL is '5', but it is a group of keys; set MODEL"),
+        ("SCHEDULE [[GNN,5]]", "SCHEDULE .*: Type mismatch|GNN"),
+        ("SCHEDULE [['GNN',5],['SEG',5]]", "SCHEDULE begins with GNN"),
+        ("SCHEDULE [5]", "SCHEDULE entry 5: expected"),
+        ("UNIFY.NODES magic", "UNIFY.NODES is 'magic', expected one of fused, ilp,"),
+        ("UNIFY.SOLVER magic", "UNIFY.SOLVER is 'magic', expected one of exact, uot, links"),
+        ("UNIFY.MERGE_SCORE f1", "UNIFY.MERGE_SCORE is 'f1'"),
+        ("MODEL.MAPPING_MODE sum", "MODEL.MAPPING_MODE is 'sum', expected one of probability_sum"),
+        ("LOSS.ORTH_FORM x", "LOSS.ORTH_FORM is 'x'"),
+        ("LOSS.STRIDE 2", "LOSS.STRIDE is 2, expected one of 1, 4"),
+        ("SOLVER.AMP_DTYPE float32", "SOLVER.AMP_DTYPE is 'float32'"),
+        ("INPUT.IMAGES_PER_DATASET 0", "INPUT.IMAGES_PER_DATASET is 0, expected 1 or more"),
+        ("INPUT.ACCUMULATE 0", "INPUT.ACCUMULATE is 0"),
+        ("TEST.BATCH_SIZE 0", "TEST.BATCH_SIZE is 0"),
+        ("SOLVER.CHECKPOINT_PERIOD -1", "SOLVER.CHECKPOINT_PERIOD is -1"),
+        ("LOG_PERIOD 0", "LOG_PERIOD is 0"),
+        ("UNIFY.CACHE_IMAGES 0", "UNIFY.CACHE_IMAGES is 0"),
+        ("UNIFY.FIT_PIXELS 0", "UNIFY.FIT_PIXELS is 0"),
+        ("GRAPH.PIXELS 0", "GRAPH.PIXELS is 0"),
+        ("GRAPH.SOLVE_PERIOD 0", "GRAPH.SOLVE_PERIOD is 0"),
+        ("GRAPH.TEMPERATURE 0.0", r"GRAPH.TEMPERATURE is 0\.0, expected more than 0"),
+        ("UNIFY.TEXT_WEIGHT 1.5", r"UNIFY.TEXT_WEIGHT is 1\.5, expected 0 to 1"),
+        ("INPUT.FLIP_PROB -0.1", "INPUT.FLIP_PROB is -0.1, expected 0 to 1"),
+        ("DATASETS.TOY_IMAGES [8]", r"DATASETS.TOY_IMAGES is \[8\], expected two positive numbers"),
+        ("DATASETS.TOY_IMAGES [8,0]", r"DATASETS.TOY_IMAGES is \[8, 0\]"),
+        ("INPUT.CROP_SIZE [96]", r"INPUT.CROP_SIZE is \[96\]"),
+        ("INPUT.CROP_SIZE ['a','b']", "INPUT.CROP_SIZE is"),
+        ("INPUT.SCALE_RANGE [0.0,2.0]", r"INPUT.SCALE_RANGE is \[0\.0, 2\.0\], expected two"),
+        ("INPUT.SCALE_RANGE [2.0,0.5]", "INPUT.SCALE_RANGE is.*expected the smaller one first"),
+        ("LOSS.DATASET_WEIGHTS ['city',2.0]", "LOSS.DATASET_WEIGHTS holds 'city', expected pairs"),
+        ("DATASETS.VARIANTS [['city']]", r"DATASETS.VARIANTS holds \['city'\], expected pairs"),
+        ("UNIFY.NODES file", "UNIFY.NODES is file, but MODEL.LABEL_SPACE names no label_space.js"),
+        ("MODEL.LABEL_SPACE a.json", "UNIFY.NODES is fused, which does not read it; set UNIFY.NOD"),
+        ("MODEL.FIX_HUMAN_LINKS True", "MODEL.FIX_HUMAN_LINKS needs links: name a file"),
+        ("UNIFY.NODES relations", "UNIFY.NODES is relations, but DATASETS.RELATIONS names no file"),
+        ("SCHEDULE [['SEG',5]]", "UNIFY.NODES fused measures a multi-head network, but SCHEDULE"),
+        ("DATASETS.TOY False", "no dataset is named: give DATASETS.NAMES"),
+    ],
+)  # fmt: skip
+def test_bad_overrides_are_refused(overrides: str, message: str) -> None:
+    with pytest.raises(UniLabelError, match=message):
+        load_config(ROOT / "configs/toy.yaml", overrides.split(" "))
+
+
+@pytest.mark.parametrize("nodes", ["concat", "names", "text_cluster"])
+def test_text_methods_need_no_multi_head_stage(nodes: str) -> None:
+    overrides = ["UNIFY.NODES", nodes, "SCHEDULE", "[['SEG',5]]"]
+    assert load_config(ROOT / "configs/toy.yaml", overrides).UNIFY.NODES == nodes
+
+
+def test_keys_are_added_to_those_of_detectron2() -> None:
+    cfg = get_cfg()
+    before = set(cfg)
+    add_unilabel_config(cfg)
+    assert before < set(cfg)
+    assert cfg.SOLVER.MAX_ITER  # Detectron2's own keys stay
