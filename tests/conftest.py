@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet, default_color
 from unilabel.core.synthetic import atom_table, toy_label_spaces
 from unilabel.core.unified_space import UnifiedLabelSpace
+
+# The same examples in every run, however busy the machine is.
+settings.register_profile("unilabel", derandomize=True, deadline=None)
+settings.load_profile("unilabel")
 
 SIZES = {
     "street": 65,

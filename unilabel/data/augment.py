@@ -6,6 +6,7 @@ pixels of "resize, then crop" at a fraction of the cost (docs/DEVIATIONS.md).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -90,8 +91,9 @@ class TrainAugmentation:
     ) -> tuple[np.ndarray, np.ndarray]:
         height, width = self.crop_size
         y0, x0 = int(top), int(left)
-        y1 = min(label.shape[0], y0 + max(1, round(height / scale)))
-        x1 = min(label.shape[1], x0 + max(1, round(width / scale)))
+        # Rounded up: a window that is short by a part of a pixel would leave an empty line.
+        y1 = min(label.shape[0], y0 + math.ceil(height / scale))
+        x1 = min(label.shape[1], x0 + math.ceil(width / scale))
         size = (
             min(width, max(1, round((x1 - x0) * scale))),
             min(height, max(1, round((y1 - y0) * scale))),
@@ -113,12 +115,16 @@ class TrainAugmentation:
 
 
 def _change_colors(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, contrast and saturation, each with probability one half."""
+    """Contrast per colour channel, brightness and saturation, each with probability one half.
+
+    Channels change on their own because cameras differ in colour balance; what a head says on the
+    photos of another dataset is only worth something if it does not hang on that.
+    """
     draw = rng.uniform(-strength, strength, 3)
     use = rng.random(3) < 0.5
-    gain = 1 + draw[0] * use[0]
+    gain = 1 + (draw[0] + rng.uniform(-strength, strength, 3)) * use[0]
     shift = 128 * draw[1] * use[1]
-    x = image.astype(np.float32) * gain + shift
+    x = image.astype(np.float32) * gain.astype(np.float32) + np.float32(shift)
     if use[2]:
         grey = x @ np.array([0.299, 0.587, 0.114], np.float32)
         x = grey[..., None] + (1 + draw[2]) * (x - grey[..., None])

@@ -82,8 +82,7 @@ def resolve_folder(folder: str) -> Path:
             return candidate.resolve()
     raise UniLabelError(
         f"DATASETS.CUSTOM: no classes.json in {given} nor in {root / given}; give the folder's "
-        f"path, "
-        "absolute or relative to $DETECTRON2_DATASETS."
+        "path, absolute or relative to $DETECTRON2_DATASETS."
     )
 
 
@@ -162,12 +161,11 @@ def read_image(path: str) -> np.ndarray:
         UniLabelError: the file is missing, truncated or no image.
     """
     data = _read_bytes(path)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    bgr = _decode(data, cv2.IMREAD_COLOR)
     if bgr is None or _is_truncated(data):
         raise UniLabelError(
             f"{path} cannot be decoded as an image ({data.size} bytes); it is damaged or "
-            f"truncated: "
-            "fetch it again or remove it together with its label."
+            "truncated: fetch it again or remove it together with its label."
         )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
@@ -176,13 +174,20 @@ def read_id_png(path: str) -> np.ndarray:
     """(H, W) uint8 values of a single-channel or palette PNG, as stored.
 
     Raises:
-        UniLabelError: missing, damaged, several channels or 16 bits.
+        UniLabelError: missing, damaged, several channels, or not 8 bits.
     """
     data = _read_bytes(path)
     header = data[:33].tobytes()
-    if len(header) == 33 and header.startswith(b"\x89PNG") and header[25] == 3:
-        return _read_palette(path)  # OpenCV would expand the palette to colours
-    ids = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if len(header) == 33 and header.startswith(b"\x89PNG"):
+        bits, color_type = header[24:26]
+        if color_type == 3:
+            return _read_palette(path)  # OpenCV would expand the palette to colours
+        if color_type == 0 and bits < 8:  # decoders stretch such values to 0..255
+            raise UniLabelError(
+                f"{path} has {bits} bit(s) per pixel, expected an 8-bit single-channel PNG of "
+                "class ids (255 = ignore); save it with 8 bits."
+            )
+    ids = _decode(data, cv2.IMREAD_UNCHANGED)
     if ids is None or _is_truncated(data):
         raise UniLabelError(
             f"{path} cannot be decoded as a label map ({data.size} bytes); it is damaged or "
@@ -192,10 +197,16 @@ def read_id_png(path: str) -> np.ndarray:
         channels = 1 if ids.ndim == 2 else ids.shape[2]
         raise UniLabelError(
             f"{path} has {channels} channel(s) of {ids.dtype}, expected an 8-bit single-channel "
-            f"PNG "
-            "of class ids (255 = ignore); convert colours to ids first."
+            "PNG of class ids (255 = ignore); convert colours to ids first."
         )
     return ids
+
+
+def _decode(data: np.ndarray, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # a header that promises more pixels than OpenCV accepts
+        return None
 
 
 def _read_palette(path: str) -> np.ndarray:
@@ -204,7 +215,7 @@ def _read_palette(path: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(image, dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UniLabelError(f"{path} cannot be decoded as a label map: {error}.") from error
 
 
@@ -257,7 +268,6 @@ def load_sample(source: DatasetSource, sample: Sample) -> tuple[np.ndarray, np.n
         raise UniLabelError(
             f"{sample.image} has the size {image.shape[1]}x{image.shape[0]}, its label "
             f"{sample.label} {label.shape[1]}x{label.shape[0]}; both must be equal: resize the "
-            f"label "
-            "with nearest neighbour or take the right file."
+            "label with nearest neighbour or take the right file."
         )
     return image, label

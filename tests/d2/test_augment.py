@@ -1,0 +1,197 @@
+"""Augmentation: sizes, determinism, the scale, padding, colours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cv2")
+
+from unilabel.data.augment import TrainAugmentation, resize_short_side
+
+pytestmark = pytest.mark.d2
+
+
+def augmentation(**changes) -> TrainAugmentation:
+    values = {
+        "crop_size": (32, 48),
+        "scale_range": (0.5, 2.0),
+        "single_class_max_area": 1.0,
+        "flip_prob": 0.5,
+        "color_jitter": 0.25,
+        **changes,
+    }
+    return TrainAugmentation(**values)
+
+
+PLAIN = {"scale_range": (1.0, 1.0), "flip_prob": 0.0, "color_jitter": 0.0}
+
+
+def coordinates(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image that says where its pixels come from: red = row, green = column; label = row."""
+    rows, columns = np.mgrid[:height, :width]
+    image = np.stack([rows, columns, np.zeros_like(rows)], -1).astype(np.uint8)
+    return image, rows.astype(np.uint8)
+
+
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("size", [(100, 120), (20, 30), (32, 48), (31, 200), (1, 1)])
+@pytest.mark.parametrize("crop", [(32, 48), (33, 47)])
+def test_shape_type_and_determinism(size: tuple[int, int], crop: tuple[int, int]) -> None:
+    image, label = coordinates(*size)
+    augment = augmentation(crop_size=crop, single_class_max_area=0.8)
+    for seed in range(10):
+        out, ids = augment(image, label, rng(seed))
+        assert (out.shape, out.dtype) == ((*crop, 3), np.uint8)
+        assert (ids.shape, ids.dtype) == (crop, np.uint8)
+        assert out.flags["C_CONTIGUOUS"]
+        assert ids.flags["C_CONTIGUOUS"]
+        again, ids_again = augment(image.copy(), label.copy(), rng(seed))
+        assert (out == again).all()
+        assert (ids == ids_again).all()
+
+
+def test_other_keys_give_other_crops() -> None:
+    image, label = coordinates(200, 200)
+    results = {augmentation()(image, label, rng(s))[0].tobytes() for s in range(20)}
+    assert len(results) == 20
+
+
+def test_plain_crop_is_a_window_of_the_source() -> None:
+    image, label = coordinates(100, 120)
+    corners = set()
+    for seed in range(60):
+        out, ids = augmentation(**PLAIN)(image, label, rng(seed))
+        top, left = out[0, 0, :2]
+        corners.add((int(top), int(left)))
+        assert (out == image[top : top + 32, left : left + 48]).all()
+        assert (ids == label[top : top + 32, left : left + 48]).all()
+    tops, lefts = zip(*corners, strict=True)
+    assert min(tops) < 10
+    assert max(tops) > 58  # of 0..68
+    assert min(lefts) < 10
+    assert max(lefts) > 62  # of 0..72
+
+
+def test_small_images_are_padded_with_black_and_255() -> None:
+    image, label = coordinates(20, 30)
+    image += 1  # no black of its own
+    out, ids = augmentation(**PLAIN)(image, label, rng(0))
+    assert (out[:20, :30] == image).all()
+    assert (ids[:20, :30] == label).all()
+    padded = np.ones((32, 48), bool)
+    padded[:20, :30] = False
+    assert (ids[padded] == 255).all()
+    assert (out[padded] == 0).all()
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.77, 1.0, 1.31, 1.9875, 2.0, 3.7])
+@pytest.mark.parametrize("crop", [(32, 48), (33, 47), (97, 101)])
+def test_large_images_are_never_padded(scale: float, crop: tuple[int, int]) -> None:
+    image = np.full((220, 230, 3), 9, np.uint8)
+    label = np.zeros((220, 230), np.uint8)
+    augment = augmentation(**{**PLAIN, "crop_size": crop, "scale_range": (scale, scale)})
+    for seed in range(8):
+        out, ids = augment(image, label, rng(seed))
+        assert (ids == 0).all()
+        assert (out == 9).all()
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_ratio_of_a_fixed_scale(scale: float) -> None:
+    image, label = coordinates(200, 200)
+    augment = augmentation(**{**PLAIN, "scale_range": (scale, scale)})
+    out, ids = augment(image, label, rng(3))
+    step = np.diff(out[:, 0, 0].astype(float)).mean()
+    assert step == pytest.approx(1 / scale, rel=0.05)
+    assert np.diff(ids[:, 0].astype(float)).mean() == pytest.approx(1 / scale, rel=0.05)
+    # image and label stay together, up to half a source pixel and rounding
+    assert np.abs(out[:, :, 0].astype(float) - ids).max() <= 1.5
+
+
+def test_scales_are_spread_evenly_on_the_logarithm() -> None:
+    image, label = coordinates(140, 140)
+    augment = augmentation(**{**PLAIN, "scale_range": (0.5, 2.0)})
+    steps = []
+    for seed in range(150):
+        out, _ = augment(image, label, rng(seed))
+        steps.append(np.diff(out[:, 0, 0].astype(float)).mean())
+    logs = -np.log2(steps)
+    assert -1.1 < logs.min() < -0.85
+    assert 0.85 < logs.max() < 1.1
+    assert abs(logs.mean()) < 0.1
+    assert np.abs(np.quantile(logs, [0.25, 0.75]) - [-0.5, 0.5]).max() < 0.2
+
+
+def test_base_short_side_is_the_size_at_ratio_one() -> None:
+    image, label = coordinates(200, 240)
+    augment = augmentation(**PLAIN, base_short_side=100)
+    out, _ = augment(image, label, rng(0))
+    assert np.diff(out[:, 0, 0].astype(float)).mean() == pytest.approx(2, rel=0.05)
+    same, _ = augmentation(**PLAIN, base_short_side=200)(image, label, rng(0))
+    plain, _ = augmentation(**PLAIN)(image, label, rng(0))
+    assert (same == plain).all()
+
+
+@pytest.mark.parametrize(("probability", "share"), [(0.0, 0.0), (1.0, 1.0), (0.5, 0.5)])
+def test_flips(probability: float, share: float) -> None:
+    image, label = coordinates(60, 60)
+    augment = augmentation(**{**PLAIN, "flip_prob": probability})
+    flipped = 0
+    for seed in range(200):
+        out, ids = augment(image, label, rng(seed))
+        flipped += out[0, 0, 1] > out[0, -1, 1]
+        assert (ids == out[:, :, 0]).all()  # the label turns with the image
+    assert flipped / 200 == pytest.approx(share, abs=0.1)
+
+
+def test_crops_of_one_class_are_drawn_again() -> None:
+    # 90 % of the image is one class; the others lie in a corner.
+    image, label = coordinates(200, 200)
+    label[:] = 0
+    label[:60, :60] = np.arange(60)[None] % 5 + 1
+    mixed = {limit: 0 for limit in (0.8, 1.0)}
+    for limit in mixed:
+        augment = augmentation(**{**PLAIN, "single_class_max_area": limit})
+        for seed in range(80):
+            _, ids = augment(image, label, rng(seed))
+            mixed[limit] += (ids == 0).mean() < 0.8
+    assert mixed[0.8] > 2 * mixed[1.0]
+
+
+def test_void_does_not_count_as_a_class() -> None:
+    image, label = coordinates(60, 60)
+    label[:] = 255
+    label[20:, 20:] = 3
+    augment = augmentation(**{**PLAIN, "single_class_max_area": 0.8})
+    _, ids = augment(image, label, rng(0))  # nothing better can be found: the last try is taken
+    assert set(np.unique(ids)) <= {3, 255}
+    label[:] = 255
+    assert (augment(image, label, rng(0))[1] == 255).all()
+
+
+def test_colours_change_without_touching_the_label() -> None:
+    image = np.full((40, 50, 3), (120, 100, 80), np.uint8)
+    label = np.zeros((40, 50), np.uint8)
+    augment = augmentation(**{**PLAIN, "color_jitter": 0.25})
+    means = np.array([augment(image, label, rng(s))[0][0, 0] for s in range(200)]).astype(float)
+    unchanged = (means == (120, 100, 80)).all(1).mean()
+    assert 0.04 < unchanged < 0.25  # each of three changes has probability one half
+    assert np.abs(means.mean(0) - (120, 100, 80)).max() < 8
+    # at most 25 % contrast, 32 brightness, 25 % saturation
+    assert np.abs(means - (120, 100, 80)).max() < 0.25 * 120 + 32 + 0.25 * 60 + 1
+    strong = augmentation(**{**PLAIN, "color_jitter": 1.0})
+    values = [strong(image, label, rng(s))[0] for s in range(50)]
+    assert max(v.max() for v in values) > 180
+
+
+def test_resize_of_the_short_side() -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    assert resize_short_side(image, 0) is image
+    assert resize_short_side(image, 40) is image
+    assert resize_short_side(image, 20).shape == (20, 30, 3)
+    assert resize_short_side(image, 80).shape == (80, 120, 3)
+    assert resize_short_side(image.transpose(1, 0, 2), 20).shape == (30, 20, 3)
