@@ -5,7 +5,7 @@ Examples:
   python tools/inspect_label_space.py output/toy/model_final.pth
   python tools/inspect_label_space.py output/toy/label_space.json --dataset toy_idd
   python tools/inspect_label_space.py output/toy/label_space.json --json relations.json \
-      --graph graph.svg
+      --graph graph.svg --page graph.html
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import write_json  # noqa: E402
 from unilabel.core.unified_space import UnifiedLabelSpace, class_relations  # noqa: E402
+from unilabel.visual.graph_page import write_graph_page  # noqa: E402
 from unilabel.visual.label_graph import draw_label_graph  # noqa: E402
 
 _FLIPPED = {"equal": "equal", "subset": "superset", "superset": "subset", "overlap": "overlap"}
@@ -38,6 +39,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--dataset", metavar="NAME", help="only links and relations of a dataset")
     parser.add_argument("--json", metavar="FILE", help="write the same content as JSON")
     parser.add_argument("--graph", metavar="FILE", help="draw the graph, .png .svg or .pdf")
+    parser.add_argument("--page", metavar="FILE", help="write the interactive graph, .html")
     return parser.parse_args(arguments)
 
 
@@ -53,11 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_json(args.json, report)
         if args.graph:
             draw_label_graph(space, args.graph, Path(args.file).name)
+        if args.page:
+            write_graph_page(space, args.page, Path(args.file).name)
     except UniLabelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print_report(report)
-    for written in filter(None, (args.json, args.graph)):
+    for written in filter(None, (args.json, args.graph, args.page)):
         print(f"wrote {written}")
     return 0
 

@@ -70,8 +70,10 @@ def test_graph_and_model_file(
     pytest.importorskip("detectron2")
     weights = request.getfixturevalue("toy_weights")
     graph = tmp_path / "graph.svg"
-    assert tool.main([str(weights), "--graph", str(graph)]) == 0
+    page = tmp_path / "graph.html"
+    assert tool.main([str(weights), "--graph", str(graph), "--page", str(page)]) == 0
     assert graph.stat().st_size > 10_000
+    assert "heavy vehicle" in page.read_text()
     own = tool.describe(tool.read_label_space(str(weights)))
     assert own == tool.describe(UnifiedLabelSpace.load(space_file))
 
