@@ -108,6 +108,7 @@ def test_labels_are_decoded_pixel_by_pixel(name, write):
             assert sample.label == str(expected[sample.image].label)
             image, label = load_sample(source, sample)
             assert image.dtype == label.dtype == np.uint8
+            assert label.flags.writeable
             np.testing.assert_array_equal(label, expected[sample.image].ids)
             seen[np.unique(label)] = True
     assert seen[: NUM_CLASSES[name]].all()

@@ -250,7 +250,7 @@ class PolygonDecoder:
                 '{"imgWidth", "imgHeight", "objects": [{"label", "polygon": [[x, y], ...]}]}: take '
                 "it from the official archive."
             ) from error
-        return np.asarray(canvas)
+        return np.array(canvas)  # a copy: tensors need writable memory
 
     def _class_of(self, label: str, path: str) -> int:
         for name in (label, label.removesuffix("group")):  # "cargroup" counts as "car"
