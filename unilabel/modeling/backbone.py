@@ -56,7 +56,7 @@ class _SizeExactFuse(nn.Module):
         super().__init__()
         self.branches = source.branches
         self.fuse_layers = source.fuse_layers
-        self.fuse_act = source.fuse_act
+        self.fuse_act = nn.ReLU(inplace=True)
         self.mode = mode
         for row in self.fuse_layers:
             for layer in row:
@@ -78,9 +78,9 @@ class _SizeExactFuse(nn.Module):
         fused = []
         for x, row in zip(xs, self.fuse_layers, strict=False):
             terms = (self._resize(layer(y), x.shape[-2:]) for layer, y in zip(row, xs, strict=True))
-            total = next(terms)
+            total = next(terms) + next(terms)  # a new tensor: the rest may be added in place
             for term in terms:
-                total = total + term
+                total += term
             fused.append(self.fuse_act(total))
         return fused
 
