@@ -107,8 +107,8 @@ def add_unilabel_config(cfg: CN) -> None:
     # --- label unification -------------------------------------------------------------------
     cfg.UNIFY = CN()
     cfg.UNIFY.NODES = "fused"  # how the unified labels are found, see NODE_SELECTIONS
-    cfg.UNIFY.TEXT_WEIGHT = 0.25  # share of the text in the fused score; 0: pixels only
-    cfg.UNIFY.SCORE_THRESHOLD = 0.25  # least fused score of two labels in one unified label
+    cfg.UNIFY.TEXT_WEIGHT = 0.5  # share of the text in the fused score; 0: pixels only
+    cfg.UNIFY.SCORE_THRESHOLD = 0.35  # least fused score of two labels in one unified label
     cfg.UNIFY.SIGNATURE_SHARE = 0.35  # least score of a co-occurrence tuple
     cfg.UNIFY.NODE_PENALTY = 0.5  # lambda of Eq. (10)
     cfg.UNIFY.TAU = 0.4  # allowed loss of recall in a merge (authors' code)
@@ -120,7 +120,7 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.UNIFY.FIT_LR = 0.01
     cfg.UNIFY.FIT_PIXELS = 1024  # pixels of each dataset in a step
     cfg.UNIFY.SOLVER = "exact"  # exact, uot (Algorithm 2), links (keep the links of node selection)
-    cfg.UNIFY.UNLINKED_BELOW = 0.3  # exact: a weaker best weight leaves a node without class
+    cfg.UNIFY.UNLINKED_BELOW = 0.5  # exact: a weaker best weight leaves a node without class
     cfg.UNIFY.UOT_REG = 0.01
     cfg.UNIFY.UOT_REG_M = 0.05
     cfg.UNIFY.UOT_PRUNE_RATIO = 1.0
@@ -135,13 +135,13 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.GRAPH.LAYERS = 3
     cfg.GRAPH.DROPOUT = 0.0
     cfg.GRAPH.TEMPERATURE = 0.07
-    cfg.GRAPH.ALLOW_NULL = True  # a unified label may have no class in a dataset
+    cfg.GRAPH.ALLOW_NULL = True  # a unified label may have no class in a dataset (SOFT_START)
     cfg.GRAPH.DATASET_EMBEDDING = True  # d_i of Eq. (1)
     cfg.GRAPH.SOFT_START = True  # start the edges softly, with evidence; False: 0/1 links
     cfg.GRAPH.CACHED = True  # learn on cached embeddings; False: embed a batch of images each step
     cfg.GRAPH.PIXELS = 512  # pixels of each dataset in a step
     cfg.GRAPH.LR = 0.003
-    cfg.GRAPH.EDGE_LR = 0.001
+    cfg.GRAPH.EDGE_LR = 0.003
     cfg.GRAPH.WEIGHT_DECAY = 0.0
     cfg.GRAPH.HARD_SHARE = 0.75  # the loss turns from soft to solved mapping until here; 0: soft
     cfg.GRAPH.SOLVE_PERIOD = 100  # iterations between two solves while it turns

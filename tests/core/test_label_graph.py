@@ -68,10 +68,13 @@ def test_layers_equal_a_loop() -> None:
 
 
 def test_shapes_and_options() -> None:
-    graph = make_graph(num_layers=2, temperature=0.5, null_logit=-0.2, use_dataset_embedding=False)
+    nulls = torch.full((UNIFIED, len(SIZES)), -0.2)
+    graph = make_graph(
+        num_layers=2, temperature=0.5, null_logits=nulls, use_dataset_embedding=False
+    )
     embedding, mapping = graph()
     assert embedding.shape == (UNIFIED, EMBED)
-    assert torch.equal(mapping, soft_mapping(graph.edge_logits, SIZES, 0.5, -0.2))
+    assert torch.equal(mapping, soft_mapping(graph.edge_logits, SIZES, 0.5, nulls))
     assert graph.dataset_embedding is None
     assert len(graph.layers) == 2
     assert len(make_graph().layers) == 3

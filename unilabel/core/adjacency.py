@@ -16,7 +16,7 @@ def soft_mapping(
     edge_logits: Tensor,
     num_classes: Sequence[int],
     temperature: float,
-    null_logit: float | None = None,
+    null_logits: Tensor | None = None,
 ) -> Tensor:
     """Edge weights: a softmax per unified label over the classes of each dataset, Eq. (2).
 
@@ -27,18 +27,18 @@ def soft_mapping(
         edge_logits: (N, C).
         num_classes: C_i of every dataset.
         temperature: divisor of the logits.
-        null_logit: logit of "no class of this dataset"; None leaves that option out.
+        null_logits: (N, K) logits of "no class of this dataset"; None leaves that option out.
 
     Returns:
-        (N, C). For every dataset the C_i weights of a row sum to 1, or to less with ``null_logit``.
+        (N, C). For every dataset the C_i weights of a row sum to 1, or to less with nulls.
     """
     blocks = []
-    for block in torch.split(edge_logits, list(num_classes), dim=1):
-        if null_logit is None:
+    for i, block in enumerate(torch.split(edge_logits, list(num_classes), dim=1)):
+        if null_logits is None:
             blocks.append(torch.softmax(block / temperature, dim=1))
         else:
-            null = block.new_full((len(block), 1), null_logit)
-            blocks.append(torch.softmax(torch.cat([block, null], 1) / temperature, 1)[:, :-1])
+            options = torch.cat([block, null_logits[:, i : i + 1]], 1)
+            blocks.append(torch.softmax(options / temperature, 1)[:, :-1])
     return torch.cat(blocks, dim=1)
 
 
@@ -60,30 +60,33 @@ def adjacency(mapping: Tensor) -> Tensor:
 
 def initial_edge_logits(
     links: Tensor, evidence: Tensor | None, num_classes: Sequence[int], temperature: float
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Edge logits whose soft mapping starts at given links, softly.
 
     A hard 0/1 start at a small temperature would put linked entries at weight 1 with zero gradient
-    and freeze them, so links start at the weight ``0.9`` and the rest follows the evidence.
+    and freeze them. Where a unified label has a link to a dataset, the link starts at 0.9 (0.05
+    for the other classes, 0.05 for none); where it has no link, "no class" starts at 0.7 and the
+    classes share the rest by their evidence.
 
     Args:
-        links: (N, C) bool, the links found by node selection.
-        evidence: (N, C) >= 0 preference of classes for columns without a link, or None for uniform.
+        links: (N, C) bool, the links found by node selection, at most one per row and dataset.
+        evidence: (N, C) >= 0 preference for classes, or None for uniform.
         num_classes: C_i of every dataset.
         temperature: the temperature of :func:`soft_mapping`.
 
     Returns:
-        (N, C) float32.
+        edge logits (N, C) and null logits (N, K), float32.
     """
-    blocks = []
+    edges, nulls = [], []
     sizes = list(num_classes)
     prior = torch.ones_like(links, dtype=torch.float32) if evidence is None else evidence.float()
-    for linked, weight in zip(links.split(sizes, 1), prior.split(sizes, 1), strict=True):
-        p = weight.clamp(min=1e-4)
-        p = p / p.sum(1, keepdim=True)
+    for linked, preference in zip(links.split(sizes, 1), prior.split(sizes, 1), strict=True):
+        share = preference.clamp(min=1e-4)
+        share = share / share.sum(1, keepdim=True)
         has_link = linked.any(1, keepdim=True)
-        linked_p = linked.float() / linked.sum(1, keepdim=True).clamp(min=1)
-        p = torch.where(has_link, 0.9 * linked_p + 0.1 * p, p)
-        log_p = p.log()
-        blocks.append(temperature * (log_p - log_p.amax(1, keepdim=True)))
-    return torch.cat(blocks, dim=1)
+        weight = torch.where(has_link, 0.9 * linked + 0.05 * share, 0.3 * share)
+        null = torch.where(has_link, 0.05, 0.7)
+        top = torch.cat([weight, null], 1).amax(1, keepdim=True)
+        edges.append(temperature * (weight / top).log())
+        nulls.append(temperature * (null / top).log())
+    return torch.cat(edges, dim=1), torch.cat(nulls, dim=1)

@@ -35,7 +35,7 @@ class LabelGraph(nn.Module):
         num_layers: int = 3,
         dropout: float = 0.0,
         temperature: float = 0.07,
-        null_logit: float | None = None,
+        null_logits: Tensor | None = None,
         use_dataset_embedding: bool = True,
     ) -> None:
         """Build the graph.
@@ -49,7 +49,7 @@ class LabelGraph(nn.Module):
             num_layers: graph layers.
             dropout: dropout before every layer.
             temperature: of the softmax over edges.
-            null_logit: see :func:`unilabel.core.adjacency.soft_mapping`.
+            null_logits: (N, K) start of the learnable "no class" edges, or None for no such option.
             use_dataset_embedding: add d_i of Eq. (1).
 
         Raises:
@@ -65,7 +65,6 @@ class LabelGraph(nn.Module):
             )
         self.num_classes = list(num_classes)
         self.temperature = temperature
-        self.null_logit = null_logit
         self.dropout = dropout
         self.num_unified = edge_logits.shape[0]
         text_dim = text_features.shape[1]
@@ -75,6 +74,9 @@ class LabelGraph(nn.Module):
         )
         self.register_buffer("dataset_of", dataset_of, persistent=False)
         self.edge_logits = nn.Parameter(edge_logits.clone().float())
+        self.null_logits: nn.Parameter | None = None
+        if null_logits is not None:
+            self.null_logits = nn.Parameter(null_logits.clone().float())
         self.unified_features = nn.Parameter(torch.empty(self.num_unified, text_dim))
         nn.init.trunc_normal_(self.unified_features, std=text_dim**-0.5)
         self.dataset_embedding: nn.Parameter | None = None
@@ -89,7 +91,7 @@ class LabelGraph(nn.Module):
 
     def mapping(self) -> Tensor:
         """(N, C) soft mapping of the present edge logits."""
-        return soft_mapping(self.edge_logits, self.num_classes, self.temperature, self.null_logit)
+        return soft_mapping(self.edge_logits, self.num_classes, self.temperature, self.null_logits)
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """One pass over the graph.

@@ -214,7 +214,7 @@ def _read_palette(path: str) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
-            return np.asarray(image, dtype=np.uint8)
+            return np.array(image, dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UniLabelError(f"{path} cannot be decoded as a label map: {error}.") from error
 

@@ -26,16 +26,11 @@ def build_label_graph(
 ) -> LabelGraph:
     """The graph over all labels, its edges started at the links of node selection."""
     g = cfg.GRAPH
-    if g.SOFT_START:
-        edges = initial_edge_logits(
-            proposal.links, edge_evidence(proposal), label_spaces.num_classes, g.TEMPERATURE
-        )
-    else:
+    edges, nulls = initial_edge_logits(
+        proposal.links, edge_evidence(proposal), label_spaces.num_classes, g.TEMPERATURE
+    )
+    if not g.SOFT_START:
         edges = proposal.links.float()  # the authors' start: 0/1, saturated at small temperature
-    null_logit = None
-    if g.ALLOW_NULL:
-        # exp(null / T) = 0.2 beside a best class of 1: "no class" is an option, not the default.
-        null_logit = float(g.TEMPERATURE * torch.log(torch.tensor(0.2)))
     return LabelGraph(
         text_features=text_features,
         num_classes=label_spaces.num_classes,
@@ -45,7 +40,7 @@ def build_label_graph(
         num_layers=g.LAYERS,
         dropout=g.DROPOUT,
         temperature=g.TEMPERATURE,
-        null_logit=null_logit,
+        null_logits=nulls if g.ALLOW_NULL and g.SOFT_START else None,
         use_dataset_embedding=g.DATASET_EMBEDDING,
     )
 
@@ -82,11 +77,13 @@ class GraphLearner:
             class_weights(c, cfg.LOSS.CLASS_WEIGHT_POWER, cfg.LOSS.CLASS_WEIGHT_LIMIT)
             for c in counts
         ]
-        others = [p for n, p in graph.named_parameters() if n != "edge_logits"]
+        edges = {"edge_logits", "null_logits"}
+        self.edges = [p for n, p in graph.named_parameters() if n in edges]
+        others = [p for n, p in graph.named_parameters() if n not in edges]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": others, "lr": cfg.GRAPH.LR, "weight_decay": cfg.GRAPH.WEIGHT_DECAY},
-                {"params": [graph.edge_logits], "lr": cfg.GRAPH.EDGE_LR, "weight_decay": 0.0},
+                {"params": self.edges, "lr": cfg.GRAPH.EDGE_LR, "weight_decay": 0.0},
             ]
         )
 
@@ -120,7 +117,8 @@ class GraphLearner:
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
         if frozen:
-            self.graph.edge_logits.grad = None
+            for edges in self.edges:
+                edges.grad = None
         average_gradients(self.graph.parameters())
         if self.cfg.GRAPH.CLIP_GRADIENT > 0:
             nn.utils.clip_grad_norm_(self.graph.parameters(), self.cfg.GRAPH.CLIP_GRADIENT)

@@ -47,6 +47,7 @@ class UniLabelTrainer(TrainerBase):
     Attributes:
         proposal: what node selection found, once it has run.
         edge_weights: (N, C) soft mapping of the last GNN stage.
+        human_links: (N, C) bool links that a person fixed, or None.
         records: stage, iterations and seconds of finished segments.
         notes: one line per event that a person should read.
     """
@@ -70,6 +71,7 @@ class UniLabelTrainer(TrainerBase):
         self.learner: GraphLearner | None = None
         self.cache: PixelCache | None = None
         self.edge_weights: Tensor | None = None
+        self.human_links: Tensor | None = None
         self.marginals: dict[str, Tensor] = {}
         self.segment: Segment | None = None
         self.records: list[dict[str, Any]] = []
@@ -259,6 +261,7 @@ class UniLabelTrainer(TrainerBase):
                 "source": self.proposal.source,
             },
             "edge_weights": self.edge_weights,
+            "human_links": self.human_links,
             "marginals": self.marginals,
             "text_features": self.text_features,
             "records": self.records,
@@ -291,6 +294,7 @@ class UniLabelTrainer(TrainerBase):
         self.start_iter = state["iteration"]
         self.text_features = state["text_features"]
         self.edge_weights = state["edge_weights"]
+        self.human_links = state["human_links"]
         self.marginals = state["marginals"]
         self.records, self.notes = state["records"], state["notes"]
         if state["proposal"] is not None:

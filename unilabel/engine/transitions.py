@@ -9,9 +9,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
-from detectron2.utils import comm
 from torch import Tensor
 
+from unilabel.core.errors import UniLabelError
 from unilabel.core.label_graph import LabelGraph
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.projection import labels_at_cells
@@ -51,6 +51,7 @@ def prepare_label_space(trainer: UniLabelTrainer, segment: Segment) -> None:
         mapping = ensure_valid(proposal.links, trainer.label_spaces)
         proposal.links = mapping.stacked()
         trainer.proposal = proposal
+        trainer.human_links = _fixed_links(trainer)
         trainer.edge_weights = proposal.links.float()
         model.multi_head = None
         model.uni_head = build_uni_head(cfg, trainer.label_spaces, mapping.num_unified).to(
@@ -69,6 +70,23 @@ def prepare_label_space(trainer: UniLabelTrainer, segment: Segment) -> None:
             install_mapping(trainer, mapping, start, cache)
     if segment.stage is Stage.FINAL:
         simplify(trainer)
+
+
+def _fixed_links(trainer: UniLabelTrainer) -> Tensor | None:
+    """(N, C) bool links of MODEL.LABEL_SPACE whose source is "human", if they are to be fixed.
+
+    Raises:
+        UniLabelError: the unified labels do not come from that file.
+    """
+    cfg = trainer.cfg
+    if not cfg.MODEL.FIX_HUMAN_LINKS:
+        return None
+    if cfg.UNIFY.NODES != "file" or not cfg.MODEL.LABEL_SPACE:
+        raise UniLabelError(
+            "MODEL.FIX_HUMAN_LINKS needs the unified labels of a reviewed file: set "
+            "MODEL.LABEL_SPACE label_space.json and UNIFY.NODES file."
+        )
+    return UnifiedLabelSpace.load(cfg.MODEL.LABEL_SPACE).human_links()
 
 
 def stage_cache(trainer: UniLabelTrainer, segment: Segment) -> PixelCache:
@@ -106,6 +124,12 @@ def prepare_graph(trainer: UniLabelTrainer, segment: Segment) -> None:
 
 def solve(trainer: UniLabelTrainer, soft: Tensor) -> Tensor:
     """Links (N, C) of a soft mapping; links fixed by a person stay."""
+    soft = soft.detach().cpu()
+    human = trainer.human_links
+    if human is not None:
+        # The solver then keeps them by itself and finds other unified labels for other classes.
+        fixed = _rows_with_human_links(trainer)
+        soft = torch.where(fixed, human.to(soft), soft)
     links = solve_links(
         trainer.cfg, trainer.label_spaces, soft, trainer.proposal.links, trainer.marginals
     )
@@ -114,19 +138,15 @@ def solve(trainer: UniLabelTrainer, soft: Tensor) -> Tensor:
 
 def with_human_links(trainer: UniLabelTrainer, links: Tensor) -> Tensor:
     """Put the links that a person fixed back in (MODEL.FIX_HUMAN_LINKS)."""
-    cfg = trainer.cfg
-    if not (cfg.MODEL.FIX_HUMAN_LINKS and cfg.MODEL.LABEL_SPACE):
+    if trainer.human_links is None:
         return links
-    human = UnifiedLabelSpace.load(cfg.MODEL.LABEL_SPACE).human_links()
-    if len(human) < len(links):
-        extra = torch.zeros(len(links) - len(human), links.shape[1], dtype=torch.bool)
-        human = torch.cat([human, extra])
-    blocks = []
-    for block, fixed in zip(
-        trainer.label_spaces.split(links), trainer.label_spaces.split(human), strict=True
-    ):
-        blocks.append(torch.where(fixed.any(1, keepdim=True), fixed, block))
-    return torch.cat(blocks, dim=1)
+    return torch.where(_rows_with_human_links(trainer), trainer.human_links, links)
+
+
+def _rows_with_human_links(trainer: UniLabelTrainer) -> Tensor:
+    """(N, C) bool: all classes of a dataset in the rows where a person fixed one of them."""
+    blocks = trainer.label_spaces.split(trainer.human_links)
+    return torch.cat([b.any(1, keepdim=True).expand_as(b) for b in blocks], dim=1)
 
 
 def finish_graph(trainer: UniLabelTrainer) -> None:
@@ -189,6 +209,10 @@ def simplify(trainer: UniLabelTrainer) -> None:
     trainer.edge_weights = weights.index_reduce_(
         0, target.cpu(), trainer.edge_weights[kept], "amax"
     )
+    if trainer.human_links is not None:
+        human = torch.zeros(mapping.num_unified, trainer.label_spaces.total)
+        human.index_add_(0, target.cpu(), trainer.human_links[kept].float())
+        trainer.human_links = human > 0
     head.set_label_space(embedding, mapping.stacked(), bias)
     trainer.note(
         f"label space simplified: {before} -> {mapping.num_unified} unified labels (unused ones "
@@ -246,19 +270,10 @@ def final_label_space(trainer: UniLabelTrainer) -> UnifiedLabelSpace | None:
     if trainer.model.uni_head is None:
         return None
     simplify(trainer)
-    human = None
-    if trainer.cfg.MODEL.FIX_HUMAN_LINKS and trainer.cfg.MODEL.LABEL_SPACE:
-        human = UnifiedLabelSpace.load(trainer.cfg.MODEL.LABEL_SPACE).human_links()
-        human = human if human.shape == trainer.mapping().stacked().shape else None
     return UnifiedLabelSpace.from_mapping(
         trainer.mapping(),
         trainer.edge_weights,
         source=trainer.proposal.source if trainer.cfg.UNIFY.NODES != "relations" else "human",
         provenance={"nodes": trainer.cfg.UNIFY.NODES, "seed": trainer.cfg.SEED},
-        human_links=human,
+        human_links=trainer.human_links,
     )
-
-
-def is_main() -> bool:
-    """Whether this process writes files."""
-    return comm.is_main_process()
