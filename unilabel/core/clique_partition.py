@@ -216,11 +216,14 @@ def _generate(graph: CliqueGraph, penalty: float, limits: Limits) -> Partition:
         budget = {"max_columns": limits.max_columns, "max_work": work}
         return CliqueSearch(graph, penalty, price, limit, threshold, **budget).run()
 
-    threshold = 0.2 * penalty
+    # Columns of small reduced cost, in units of what the best pair saves, hold the optimum almost
+    # always; fewer if they are too many, else those of the linear program.
+    threshold = 0.1 * float((penalty - graph.weight).max())
     found = search(threshold)
-    while not found.complete and threshold > 0.01 * penalty:
-        threshold /= 2
-        found = search(threshold)
+    for _ in range(4):
+        if not found.complete:
+            threshold /= 2
+            found = search(threshold)
     if found.complete:
         columns = _Columns.of(found, penalty, price)
     best = _pack(columns, limits.time_limit)
