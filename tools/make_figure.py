@@ -35,7 +35,7 @@ def draw(weights: str, output: Path, index: int) -> None:
     cfg = config_of(load_file(weights)["config"], weights)
     sources = build_sources(cfg)
     predictor = build_predictor(weights)
-    figure = Figure(figsize=(11, 2.35 * len(sources)), layout="constrained")
+    figure = Figure(figsize=(8.4, 2.2 * len(sources)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(sources), 3, squeeze=False)
     shown: dict[int, float] = {}
@@ -63,8 +63,10 @@ def draw(weights: str, output: Path, index: int) -> None:
         axis.set_title(title, fontsize=10)
     space = predictor.label_space
     order = sorted(shown, key=lambda i: -shown[i])[:24]
-    handles = [Patch(color=np.array(space.colors[i]) / 255, label=space.names[i]) for i in order]
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    handles = [
+        Patch(fc=np.array(space.colors[i]) / 255, ec="0.6", label=space.names[i]) for i in order
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=7, fontsize=8, frameon=False)
     with atomic_path(output) as temporary:
         figure.savefig(temporary, dpi=110, format=output.suffix[1:])
 

@@ -1,0 +1,249 @@
+#!/usr/bin/env python
+"""Train and compare every way to learn from several datasets: the paper's Tables 2 and 5 in small.
+
+Each cell (method, seed) is a run of train_net.py with the same backbone, data order and number of
+network iterations. Finished cells are kept, so an interrupted comparison continues.
+
+Examples:
+  python benchmarks/compare.py --config configs/mini.yaml --methods all --seeds 0 1 --out output/cmp
+  python benchmarks/compare.py --config configs/toy.yaml --methods paper ours --out output/t
+  python benchmarks/compare.py --out output/cmp --table-only
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from unilabel.config import load_config
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import atomic_path, read_json
+from unilabel.core.stages import Stage, StageSchedule
+
+ROOT = Path(__file__).resolve().parents[1]
+BUDGETS = {"quick": 1, "full": 10}  # times the iterations of the configuration
+
+# The paper's text and the authors' code as overrides of our defaults (configs/baselines).
+PAPER = {
+    "MODEL.MAPPING_MODE": "logit_sum",
+    "MODEL.DATASET_BIAS": "False",
+    "LOSS.CLASS_WEIGHT_POWER": "0.0",
+    "LOSS.ORTH_WEIGHT": "1.0",
+    "TEXT.MODE": "prompt+description",
+    "UNIFY.NODES": "ilp",
+    "UNIFY.MERGE_SCORE": "iou",
+    "UNIFY.TAU": "-1.0",
+    "UNIFY.SOLVER": "uot",
+    "UNIFY.UOT_REG_M": "5.0",
+    "UNIFY.UOT_PRUNE_RATIO": "0.0",
+    "UNIFY.FIT_ITERATIONS": "0",
+    "GRAPH.ALLOW_NULL": "False",
+    "GRAPH.SOFT_START": "False",
+    "GRAPH.HARD_SHARE": "0.0",
+    "GRAPH.EDGE_LR": "0.01",
+}
+REFERENCE = {
+    **PAPER,
+    "MODEL.NORMALIZE_EMBEDDING": "True",
+    "LOSS.OHEM_THRESHOLD": "0.7",
+    "LOSS.ORTH_WEIGHT": "10.0",
+    "LOSS.ORTH_FORM": "entropy",
+    "LOSS.ORTH_TEMPERATURE": "0.07",
+    "UNIFY.MERGE_SCORE": "recall",
+    "UNIFY.TAU": "0.4",
+    "UNIFY.UOT_PRUNE_RATIO": "1.0",
+    "UNIFY.UOT_ASCENDING": "True",
+    "GRAPH.HARD_SHARE": "0.75",
+    "GRAPH.DROPOUT": "0.5",
+    "GRAPH.DATASET_EMBEDDING": "False",
+}
+
+# method -> (schedule kind, overrides); the order is that of the table.
+METHODS: dict[str, tuple[str, dict[str, str]]] = {
+    "single": ("heads", {"SINGLE_DATASET_MODELS": "True"}),
+    "multi_head": ("heads", {}),
+    "concat": ("fixed", {"UNIFY.NODES": "concat"}),
+    "names": ("fixed", {"UNIFY.NODES": "names"}),
+    "text_cluster": ("fixed", {"UNIFY.NODES": "text_cluster"}),
+    "no_gnn": ("fixed", {"UNIFY.NODES": "ilp", "MODEL.MAPPING_MODE": "logit_sum"}),
+    "paper": ("learned", PAPER),
+    "reference": ("learned", REFERENCE),
+    "human": ("fixed", {"UNIFY.NODES": "relations"}),
+    "ours": ("learned", {}),
+    "ours_names_only": ("learned", {"TEXT.MODE": "name"}),
+    "ours_no_text": ("learned", {"UNIFY.TEXT_WEIGHT": "0.0"}),
+    "ours_no_gnn": ("fixed", {}),
+    "ours_logit_sum": ("learned", {"MODEL.MAPPING_MODE": "logit_sum"}),
+    "ours_ilp_nodes": ("learned", {"UNIFY.NODES": "ilp"}),
+    "ours_no_fit": ("learned", {"UNIFY.FIT_ITERATIONS": "0"}),
+    "ours_no_bias": ("learned", {"MODEL.DATASET_BIAS": "False"}),
+    "ours_no_class_weights": ("learned", {"LOSS.CLASS_WEIGHT_POWER": "0.0"}),
+    "multi_head_no_class_weights": ("heads", {"LOSS.CLASS_WEIGHT_POWER": "0.0"}),
+}
+
+
+def schedule_of(config: str, kind: str, budget: int) -> str:
+    """The stages of a method, with the network iterations of the configuration.
+
+    ``heads`` spends all of them with one head per dataset; ``fixed`` leaves the GNN stages out;
+    ``learned`` is the configuration's own.
+    """
+    segments = StageSchedule(load_config(config).SCHEDULE).segments
+    if kind == "heads":
+        total = sum(s.length for s in segments if s.stage.trains_network)
+        entries = [["MULTI_HEAD", total * budget]]
+    elif kind == "fixed":
+        heads = sum(s.length for s in segments if s.stage is Stage.MULTI_HEAD)
+        rest = sum(s.length for s in segments if s.stage in (Stage.SEG, Stage.FINAL))
+        entries = [["MULTI_HEAD", heads * budget], ["FINAL", rest * budget]]
+    else:
+        entries = [
+            [s.stage.value, s.length * (budget if s.stage.trains_network else 1)] for s in segments
+        ]
+    return json.dumps(entries)
+
+
+def run_cell(args: argparse.Namespace, method: str, seed: int) -> bool:
+    """Train one cell unless it is finished; its log is beside its results."""
+    folder = args.out / f"{method}_{seed}"
+    if (folder / "results.json").is_file():
+        print(f"{folder.name}: finished before", flush=True)
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    kind, overrides = METHODS[method]
+    values = {
+        "OUTPUT_DIR": str(folder),
+        "SEED": str(seed),
+        "SCHEDULE": schedule_of(args.config, kind, BUDGETS[args.budget]),
+        "MODEL.DEVICE": args.device,
+        **overrides,
+    }
+    command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py")]
+    command += ["--config-file", args.config, "--resume"]
+    command += [part for pair in values.items() for part in pair]
+    print(f"{folder.name}: training", flush=True)
+    with open(folder / "output.txt", "w", encoding="utf-8") as log:
+        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    if code:
+        print(f"{folder.name}: failed with exit code {code}, see {folder / 'output.txt'}")
+    return code == 0
+
+
+def read_cells(out: Path) -> dict[str, list[dict[str, Any]]]:
+    """Results of finished cells by method, in the order of METHODS."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for method in METHODS:
+        files = sorted(out.glob(f"{method}_[0-9]*/results.json"))
+        cells = [read_json(f) for f in files if f.parent.name.rsplit("_", 1)[0] == method]
+        if cells:
+            found[method] = cells
+    return found
+
+
+def spread(values: list[float | None], digits: int) -> str:
+    """Mean and standard deviation over seeds."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return "-"
+    text = f"{statistics.fmean(known):.{digits}f}"
+    return f"{text} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else text
+
+
+def markdown(cells: dict[str, list[dict[str, Any]]]) -> str:
+    """The table: mIoU per dataset and mean, unified argmax, links, labels, seconds."""
+    names = list(next(iter(cells.values()))[0]["datasets"])
+    head = ["method", "seeds", *names, "mean mIoU", "unified argmax", "precision", "recall", "F1"]
+    if any("definition" in c.get("relations", {}) for runs in cells.values() for c in runs):
+        head += ["F1 definition", "F1 human"]
+    head += ["labels", "seconds"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for method, runs in cells.items():
+        row = [method, str(len(runs))]
+        row += [spread([r["datasets"][n]["miou"] for r in runs], 1) for n in names]
+        row += [spread([r["mean_miou"] for r in runs], 1)]
+        row += [spread([r.get("mean_unified_miou") for r in runs], 1)]
+        relations = [r.get("relations", {}) for r in runs]
+        row += [spread([r.get(k) for r in relations], 3) for k in ("precision", "recall", "f1")]
+        if "F1 definition" in head:
+            row += [
+                spread([r.get(kind, {}).get("f1") for r in relations], 3)
+                for kind in ("definition", "human")
+            ]
+        row += [spread([r.get("num_unified") for r in runs], 0)]
+        row += [spread([sum(s["seconds"] for s in r["stages"]) for r in runs], 0)]
+        lines.append("| " + " | ".join(row) + " |")
+    first = next(iter(cells.values()))[0]
+    lines += ["", f"Configuration {first['config']}, {first['device']}, {first['git']}."]
+    return "\n".join(lines) + "\n"
+
+
+def draw(cells: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Mean mIoU, mIoU of the unified argmax and link F1 of every method."""
+    figure = Figure(figsize=(9, 0.45 * len(cells) + 1.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 3, sharey=True)
+    methods = list(cells)[::-1]
+    readers = (
+        ("mean mIoU", lambda r: r["mean_miou"]),
+        ("mIoU of the unified argmax", lambda r: r.get("mean_unified_miou")),
+        ("link F1", lambda r: r.get("relations", {}).get("f1")),
+    )
+    for axis, (title, read) in zip(axes, readers, strict=True):
+        for position, method in enumerate(methods):
+            values = [read(r) for r in cells[method] if read(r) is not None]
+            if values:
+                color = "tab:blue" if method == "ours" else "0.75"
+                axis.barh(position, statistics.fmean(values), color=color)
+                axis.plot(values, [position] * len(values), "k.", markersize=4)
+        axis.set_title(title, fontsize=9)
+        axis.set_yticks(range(len(methods)), methods, fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="configs/mini.yaml")
+    parser.add_argument("--methods", nargs="+", default=["all"], choices=["all", *METHODS])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument(
+        "--budget", choices=sorted(BUDGETS), default="quick", help="full: 10 times the iterations"
+    )
+    parser.add_argument("--table-only", action="store_true", help="only read finished cells")
+    args = parser.parse_args()
+    methods = list(METHODS) if "all" in args.methods else args.methods
+    try:
+        done = True
+        if not args.table_only:
+            for seed in args.seeds:
+                for method in methods:
+                    done &= run_cell(args, method, seed)
+        cells = read_cells(args.out)
+        if not cells:
+            raise UniLabelError(f"no finished cell in {args.out}.")
+        table = markdown(cells)
+        with atomic_path(args.out / "table.md") as temporary:
+            temporary.write_text(table, encoding="utf-8")
+        draw(cells, args.out / "table.png")
+    except UniLabelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table)
+    return 0 if done else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
