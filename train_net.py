@@ -71,11 +71,11 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if cfg.SEED < 0:
         raise UniLabelError(f"SEED is {cfg.SEED}, expected 0 or more (every run is repeatable).")
     cfg.freeze()
-    with atomic_path(f"{cfg.OUTPUT_DIR}/config.yaml") as temporary:
-        if comm.is_main_process():
+    if comm.is_main_process():
+        name = "config_eval.yaml" if args.eval_only else "config.yaml"
+        with atomic_path(f"{cfg.OUTPUT_DIR}/{name}") as temporary:
             temporary.write_text(cfg.dump(), encoding="utf-8")
-        else:
-            temporary.touch()
+    comm.synchronize()  # the folder is there
     for name in ("unilabel", "detectron2", "fvcore"):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
     # Detectron2 reports seconds per batch of every pass; our own lines say which dataset it is.

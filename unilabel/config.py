@@ -183,10 +183,11 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         cfg.merge_from_other_cfg(CN(loaded))
     except (ValueError, KeyError, AssertionError) as error:
         raise UniLabelError(f"{path}: {error}") from error
+    options = [o for o in overrides if o.startswith("--")]
+    if options:
+        raise UniLabelError(f"{options[0]} stands behind KEY VALUE pairs; options come first.")
     if len(overrides) % 2:
-        raise UniLabelError(
-            f"overrides are KEY VALUE pairs; {' '.join(overrides)!r} has no value for its last key."
-        )
+        raise UniLabelError(f"overrides are KEY VALUE pairs, but {overrides[-1]!r} has no value.")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
         _check_key(key, value, known, "command line")
         try:

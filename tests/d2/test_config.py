@@ -112,8 +112,9 @@ def test_missing_file_is_refused_with_the_known_ones(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ("SEED", "KEY VALUE pairs; 'SEED' has no value for its last key"),
-        ("SEED=3", "'SEED=3' has no value for its last key"),
+        ("SEED", "overrides are KEY VALUE pairs, but 'SEED' has no value"),
+        ("SEED 3 --resume", "--resume stands behind KEY VALUE pairs; options come first"),
+        ("SEED=3", "'SEED=3' has no value"),
         ("SOLVER.BASE_LRR 1", "command line: unknown configuration key 'SOLVER.BASE_LRR'; did you "
          "mean 'SOLVER.BASE_LR'"),
         ("SEED abc", "SEED abc: Type mismatch"),

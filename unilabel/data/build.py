@@ -17,6 +17,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch.utils.data import DataLoader, Dataset
 
+from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
 from unilabel.data.augment import TrainAugmentation, resize_short_side
@@ -44,8 +45,16 @@ def build_sources(cfg: CfgNode) -> list[DatasetSource]:
     sources += [folder_source(folder) for folder in folders]
     spaces = LabelSpaceSet(s.label_space for s in sources)  # refuses doubles
     only = list(cfg.DATASETS.ONLY)
-    for name in only:
-        spaces.dataset_index(name)
+    for key, names, known in (
+        ("DATASETS.ONLY", only, spaces.names),
+        ("DATASETS.VARIANTS", variants, cfg.DATASETS.NAMES),
+        ("LOSS.DATASET_WEIGHTS", [name for name, _ in cfg.LOSS.DATASET_WEIGHTS], spaces.names),
+    ):
+        for name in names:
+            if name not in known:
+                raise UniLabelError(
+                    f"{key} names {name!r}, expected one of {', '.join(known) or 'none'}."
+                )
     sources = [s for s in sources if not only or s.name in only]
     if cfg.DATASETS.DESCRIPTIONS:
         kept = LabelSpaceSet(s.label_space for s in sources)
@@ -220,7 +229,7 @@ def class_pixel_counts(
     source: DatasetSource, samples: Sequence[Sample], limit: int
 ) -> torch.Tensor:
     """(C_i,) pixels of each class in up to ``limit`` evenly spread label maps."""
-    step = max(1, len(samples) // limit)
+    step = -(-len(samples) // limit)  # rounded up
     counts = np.zeros(256, np.int64)
     for sample in samples[::step]:
         counts += np.bincount(source.decode_label(sample.label).reshape(-1), minlength=256)
