@@ -1,0 +1,92 @@
+"""The table of runs and the plan of the comparison."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from unilabel.config import load_config
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import write_json
+from unilabel.core.stages import StageSchedule
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _load(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def table() -> ModuleType:
+    return _load("tools/results_table.py")
+
+
+@pytest.fixture(scope="module")
+def compare() -> ModuleType:
+    return _load("benchmarks/compare.py")
+
+
+def _write_run(folder: Path, seed: int, miou: float, f1: float | None) -> str:
+    results = {
+        "config": "configs/toy.yaml" if f1 is not None else "configs/baselines/heads.yaml",
+        "seed": seed,
+        "git": "abc",
+        "device": "cpu",
+        "versions": {"unilabel": "0", "torch": "0"},
+        "mean_miou": miou,
+    }
+    if f1 is not None:
+        results["relations"] = {"f1": f1}
+    write_json(folder / "results.json", results)
+    return str(folder)
+
+
+def test_runs_of_one_configuration_become_one_row(table: ModuleType, tmp_path: Path) -> None:
+    runs = [
+        _write_run(tmp_path / "a", 0, 70.0, 0.9),
+        _write_run(tmp_path / "b", 1, 72.0, 1.0),
+        _write_run(tmp_path / "c", 0, 69.0, None),
+    ]
+    text = table.table(table.read_runs(runs))
+    assert "| toy | 0, 1 | 71.0 (70.0 to 72.0) | 0.950 (0.900 to 1.000) |" in text
+    assert "| heads | 0 | 69.0 | - |" in text
+
+
+def test_table_replaces_only_what_is_between_the_markers(table: ModuleType, tmp_path: Path) -> None:
+    document = tmp_path / "README.md"
+    document.write_text("before\n<!-- table:x -->\nold\n<!-- end:x -->\nafter\n")
+    table.put_into(document, "x", "new")
+    assert document.read_text() == "before\n<!-- table:x -->\nnew\n<!-- end:x -->\nafter\n"
+    with pytest.raises(UniLabelError, match="lacks the markers"):
+        table.put_into(document, "y", "new")
+
+
+def test_every_method_trains_the_network_equally_long(compare: ModuleType) -> None:
+    config = str(ROOT / "configs/mini.yaml")
+    want = StageSchedule(load_config(config).SCHEDULE).network_iterations()
+    for kind, _ in compare.METHODS.values():
+        for budget in (1, 10):
+            entries = json.loads(compare.schedule_of(config, kind, budget))
+            assert StageSchedule(entries).network_iterations() == want * budget
+
+
+def test_every_override_is_a_known_key(compare: ModuleType) -> None:
+    for kind, overrides in compare.METHODS.values():
+        schedule = compare.schedule_of(str(ROOT / "configs/mini.yaml"), kind, 1)
+        pairs = [part for pair in overrides.items() for part in pair]
+        cfg = load_config(ROOT / "configs/mini.yaml", ["SCHEDULE", schedule, *pairs])
+        for key in overrides:
+            node = cfg
+            for part in key.split("."):
+                node = node[part]
+            assert str(node) == overrides[key]
