@@ -29,19 +29,23 @@ def prediction_record(prediction: Prediction, image_name: str) -> dict[str, Any]
         for.
     """
     sure = prediction.confidence
+    pixels = np.rint(prediction.shares * prediction.labels.size).astype(np.int64)
+    means: list[float | None] = [None] * len(pixels)
+    if sure is not None:
+        sums = np.bincount(prediction.labels.ravel(), sure.ravel(), minlength=len(pixels))
+        means = [round(float(v), 4) for v in sums / np.maximum(pixels, 1)]
     labels = []
     for index in np.argsort(-prediction.shares, kind="stable").tolist():
-        if prediction.shares[index] == 0:
+        if pixels[index] == 0:
             break
-        inside = prediction.labels == index
         labels.append(
             {
                 "id": index,
                 "name": prediction.names[index],
                 "color": list(prediction.colors[index]),
-                "pixels": int(inside.sum()),
+                "pixels": int(pixels[index]),
                 "share": round(float(prediction.shares[index]), 6),
-                "mean_confidence": None if sure is None else _mean(sure[inside]),
+                "mean_confidence": means[index],
             }
         )
     height, width = prediction.labels.shape
@@ -49,10 +53,6 @@ def prediction_record(prediction: Prediction, image_name: str) -> dict[str, Any]
         "image": image_name,
         "space": prediction.space,
         "size": [width, height],
-        "mean_confidence": None if sure is None else _mean(sure),
+        "mean_confidence": None if sure is None else round(float(sure.mean(dtype=np.float64)), 4),
         "labels": labels,
     }
-
-
-def _mean(values: np.ndarray) -> float:
-    return round(float(values.mean(dtype=np.float64)), 4)

@@ -106,7 +106,7 @@ function unilabelGraph(host) {
       "600 13px system-ui, sans-serif") + SQUARE + 24;
     columns.push({ index: -1, text: Math.max(middle, 120), rows });
     data.right.filter((i) => active[i]).forEach((i) => column(i, false));
-    gap = columns.length > 5 ? 84 : 130;
+    gap = columns.length > 5 ? 84 : 110;
     let x = SIDE;
     for (const entry of columns) { entry.x = x; x += entry.text + gap; }
     const deepest = columns.reduce((most, c) => Math.max(most, ...c.rows.values()), 0);

@@ -1,0 +1,189 @@
+"""What the page does, without the page: every function takes a session and returns payloads."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unilabel.core.errors import UniLabelError
+from unilabel.demo_app.engine import Engine, Picture
+from unilabel.demo_app.images import decode_image
+from unilabel.demo_app.payloads import Note, Panel, data_url, review_payload, viewer_payload
+from unilabel.demo_app.session import Session, read_label_space
+from unilabel.demo_app.uploads import received, shown_name
+from unilabel.modeling.meta_arch import UNIFIED
+
+logger = logging.getLogger(__name__)
+
+BASE = "base:"  # marks a label space as the model learned it, without the visitor's edits
+NONE = "none"
+SIDES = (0, 256, 384, 512, 720)  # choices of the short side for the network
+
+
+def space_title(engine: Engine, name: str) -> str:
+    """A label space as people call it."""
+    if name == UNIFIED:
+        return "Unified labels"
+    return engine.predictor.model.label_spaces.get(name).display_name or name
+
+
+def space_choices(engine: Engine) -> list[tuple[str, str]]:
+    """Title and value of the label spaces, "unified" first."""
+    names = sorted(engine.predictor.spaces, key=lambda name: name != UNIFIED)
+    return [(space_title(engine, name), name) for name in names]
+
+
+def second_choices(engine: Engine) -> list[tuple[str, str]]:
+    """The same for the panel beside it: also none, and each without edits."""
+    choices = space_choices(engine)
+    if engine.predictor.label_space is None:
+        return [("nothing", NONE), *choices]
+    before = [(f"{title}, before edits", BASE + name) for title, name in choices]
+    return [("nothing", NONE), *choices, *before]
+
+
+def answer(
+    engine: Engine, session: Session, spaces: Sequence[str], notes: Sequence[Note] = ()
+) -> str:
+    """Predict the session's picture in one or two label spaces, for ``viewer.js``."""
+    if session.picture is None:
+        return viewer_payload(None, (), [*notes, ("info", "Choose a picture.")])
+    encoded = engine.encode(session.picture, session.short_side, session.tta)
+    panels = []
+    for choice in spaces:
+        if choice == NONE:
+            continue
+        base = choice.startswith(BASE)
+        name = choice.removeprefix(BASE)
+        predictor = session.predictor(engine, edited=not base)
+        prediction = predictor.predict(encoded, name)
+        title = space_title(engine, name)
+        if session.edited:
+            title += ", before edits" if base else ", with your edits"
+        panels.append(Panel(title, prediction, predictor.label_space))
+    return viewer_payload(session.picture, panels, notes)
+
+
+def choose_example(engine: Engine, session: Session, index: Any, spaces: Sequence[str]) -> str:
+    """Show one of the examples."""
+    if type(index) is not int or not 0 <= index < len(engine.examples):
+        return answer(engine, session, spaces, [("error", "there is no such example.")])
+    session.picture = engine.examples[index]
+    return answer(engine, session, spaces)
+
+
+def choose_upload(
+    engine: Engine, session: Session, path: str | None, temp_dir: str, spaces: Sequence[str]
+) -> str:
+    """Read an uploaded picture and predict it; a bad one leaves the picture before."""
+    try:
+        with received(path, temp_dir) as file:
+            if file.stat().st_size > engine.limits.max_bytes:
+                raise UniLabelError(
+                    f"{shown_name(file)} is larger than {engine.limits.max_bytes // 2**20} MB."
+                )
+            image = decode_image(file.read_bytes(), shown_name(file), engine.limits)
+            session.picture = Picture(shown_name(file), image.pixels, image.notes)
+    except UniLabelError as error:
+        return answer(engine, session, spaces, [("error", str(error))])
+    return answer(engine, session, spaces)
+
+
+def upload_label_space(
+    engine: Engine, session: Session, path: str | None, temp_dir: str, spaces: Sequence[str]
+) -> str:
+    """Use an uploaded ``label_space.json`` from now on."""
+    note: Note
+    try:
+        if session.review is None:
+            raise UniLabelError("this model has no unified labels; a label space cannot be used.")
+        with received(path, temp_dir) as file:
+            space = read_label_space(file.read_bytes(), session.review.base)
+            session.review.replace(space, f"{shown_name(file)} loaded")
+            changed = len(session.review.diff()["links"])
+        note = ("info", f"The label space is in use; {changed} links differ from the model's own.")
+    except UniLabelError as error:
+        note = ("error", str(error))
+    return answer(engine, session, spaces, [note])
+
+
+def edit(engine: Engine, session: Session, change: Any) -> tuple[str, str | None]:
+    """Apply an edit of the page.
+
+    Returns:
+        what ``review.js`` shows, and the dataset whose links changed (None: none did).
+    """
+    review = session.review
+    if review is None:
+        raise UniLabelError("this model has no unified labels to review.")
+    change = change if isinstance(change, dict) else {}
+    row = change.get("id") if type(change.get("id")) is int else -1
+    dataset: str | None = None
+    notes: list[Note] = []
+    refused = None
+    try:
+        operation = change.get("op")
+        if operation == "link":
+            dataset = str(change.get("dataset"))
+            names = review.base.label_spaces.get(dataset).class_names
+            value = change.get("value")
+            if type(value) is not int or not -1 <= value < len(names):
+                raise UniLabelError(f"{dataset} has no class {value!r}.")
+            review.set_link(row, dataset, None if value < 0 else names[value])
+        elif operation == "name":
+            review.rename(row, change.get("value"))
+        elif operation == "colour":
+            review.recolour(row, _color(change.get("value")))
+        elif operation == "check":
+            review.check(row, change.get("value") is True)
+        elif operation in ("undo", "redo", "reset"):
+            {"undo": review.undo, "redo": review.redo, "reset": review.reset}[operation]()
+        else:
+            raise UniLabelError("unknown edit.")
+    except UniLabelError as error:
+        notes, refused, dataset = [("error", str(error))], row, None
+    return review_payload(session, engine.similarity, notes, refused), dataset
+
+
+def _color(value: Any) -> tuple[int, int, int]:
+    text = value if isinstance(value, str) else ""
+    try:
+        if len(text) != 7 or text[0] != "#":
+            raise ValueError
+        number = int(text[1:], 16)
+    except ValueError:
+        raise UniLabelError(f"{text[:20]!r} is no colour, expected #rrggbb.") from None
+    return number >> 16, number >> 8 & 255, number & 255
+
+
+def saved_file(name: str, text: str) -> str:
+    """A JSON file for ``download.js``."""
+    return json.dumps({"name": name, "url": data_url(text.encode(), "application/json")})
+
+
+def save_label_space(session: Session) -> str:
+    """The edited label space as a file.
+
+    Raises:
+        UniLabelError: the edits leave a class without a unified label.
+    """
+    if session.review is None:
+        raise UniLabelError("this model has no unified labels to save.")
+    content = session.review.export().to_dict()
+    return saved_file("label_space.json", json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def save_diff(session: Session) -> str:
+    """What the edits changed, as a file."""
+    if session.review is None:
+        raise UniLabelError("this model has no unified labels to save.")
+    content = session.review.diff()
+    return saved_file("label_space_diff.json", json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def title_of(path: Path) -> str:
+    """What a model is called: its folder and file, no more of the path."""
+    return f"{path.resolve().parent.name}/{path.name}"

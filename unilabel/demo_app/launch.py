@@ -1,0 +1,105 @@
+"""Start of the demo: arguments, temporary folder, server."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+
+from unilabel.core.errors import UniLabelError
+
+MAX_UPLOAD = 25 * 2**20  # bytes of an uploaded file
+MAX_VISITORS = 64  # sessions that are remembered
+
+
+def parse_arguments(arguments: Sequence[str] | None, description: str | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", metavar="FILE", help="model_final.pth")
+    parser.add_argument(
+        "--label-space", metavar="FILE", help="edited label_space.json of the model"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: reachable from elsewhere")
+    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--text-encoder",
+        default="hashed",
+        metavar="SPEC",
+        help="finds suspicious links by their texts: hashed, minilm, sentence:<folder>",
+    )
+    parser.add_argument(
+        "--share", action="store_true", help="public address through Gradio's servers (not offline)"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None, description: str | None = None) -> int:
+    """Serve until interrupted; the exit code is 2 after a wrong argument."""
+    start = time.perf_counter()
+    args = parse_arguments(arguments, description)
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+    logging.basicConfig(level=logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="unilabel_demo_") as temp_dir:
+        # read by Gradio when it is imported
+        os.environ["GRADIO_TEMP_DIR"] = temp_dir
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        try:
+            return _serve(args, temp_dir, start)
+        except UniLabelError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            return 0
+
+
+def _serve(args: argparse.Namespace, temp_dir: str, start: float) -> int:
+    from unilabel.demo_app.weights import find_weights
+
+    weights = find_weights(args.weights)  # before the slow imports: a wrong path is told at once
+    if not 1 <= args.port <= 65535:
+        raise UniLabelError(f"--port is {args.port}, expected 1 to 65535.")
+    from unilabel.demo_app import components
+    from unilabel.demo_app.actions import title_of
+    from unilabel.demo_app.engine import Engine
+    from unilabel.demo_app.page import build_page, theme
+    from unilabel.predictor import build_predictor
+
+    predictor = build_predictor(weights, args.device, args.label_space)
+    engine = Engine(predictor, text_encoder=args.text_encoder, title=title_of(weights))
+    page = build_page(engine, temp_dir)
+    try:
+        page.launch(
+            server_name=args.host,
+            server_port=args.port,
+            share=args.share,
+            theme=theme(),
+            css=components.styles(),
+            max_file_size=MAX_UPLOAD,
+            state_session_capacity=MAX_VISITORS,
+            show_error=False,
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            pwa=False,
+            ssr_mode=False,
+            mcp_server=False,
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        raise UniLabelError(
+            f"the port {args.port} of {args.host} is not free ({error}); choose another --port."
+        ) from error
+    seconds = time.perf_counter() - start
+    print(f"ready after {seconds:.1f} s: http://{args.host}:{args.port}", flush=True)
+    page.block_thread()
+    return 0

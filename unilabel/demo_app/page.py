@@ -1,0 +1,51 @@
+"""The page: tabs, styles, limits."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from unilabel.demo_app import components
+from unilabel.demo_app.engine import Engine
+from unilabel.demo_app.tabs import graph_tab, predict_tab, review_tab
+
+SESSION_SECONDS = 3600  # a visitor's edits are forgotten this long after the page was closed
+FILE_SECONDS = 600  # uploads that nobody asked about
+MAX_WAITING = 40  # requests in the queue
+
+_INTRO = """# unilabel
+One model, several datasets, one unified label space. Model: **{title}**.
+"""
+FONT = ["system-ui", "sans-serif"]
+
+
+def theme() -> gr.themes.Base:
+    """A theme of system fonts: nothing is loaded from elsewhere."""
+    mono = ["ui-monospace", "monospace"]
+    return gr.themes.Default(primary_hue="blue", font=FONT, font_mono=mono)
+
+
+def build_page(engine: Engine, temp_dir: str) -> gr.Blocks:
+    """All tabs of a model; those about unified labels only if it has them.
+
+    Args:
+        engine: the model.
+        temp_dir: folder of uploads, Gradio's own.
+    """
+    with gr.Blocks(
+        title="unilabel", analytics_enabled=False, delete_cache=(60, FILE_SECONDS), fill_width=True
+    ) as page:
+        state = gr.State(None, time_to_live=SESSION_SECONDS)
+        gr.Markdown(_INTRO.format(title=engine.title.replace("*", "")))
+        download = components.downloader("download")
+        with gr.Tabs():
+            with gr.Tab("Predict", id="predict") as tab:
+                again, begin = predict_tab(engine, state, temp_dir)
+            if engine.predictor.label_space is not None:
+                with gr.Tab("Label graph", id="graph") as graph:
+                    graph_tab(engine, state, graph, download)
+                with gr.Tab("Review", id="review") as review:
+                    review_tab(engine, state, review, download)
+        tab.select(**again)
+        page.load(*begin, api_visibility="private", concurrency_id="model", concurrency_limit=1)
+    page.queue(max_size=MAX_WAITING, api_open=True)
+    return page

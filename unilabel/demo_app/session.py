@@ -1,0 +1,79 @@
+"""What belongs to one visitor."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.demo_app.editing import Review
+from unilabel.demo_app.engine import Engine, Picture
+from unilabel.predictor import UniLabelPredictor, check_label_space
+
+MAX_JSON = 8 * 2**20  # bytes of an uploaded label space
+
+
+@dataclass
+class Session:
+    """Picture and edits of a visitor.
+
+    Attributes:
+        review: the edits; None for a model without unified labels.
+        picture: the picture that is shown.
+        short_side: see :meth:`UniLabelPredictor.encode`.
+        tta: see :meth:`UniLabelPredictor.encode`.
+    """
+
+    review: Review | None
+    picture: Picture | None = None
+    short_side: int = 0
+    tta: bool = False
+
+    @classmethod
+    def start(cls, engine: Engine) -> Session:
+        """A new visitor."""
+        own = engine.predictor.label_space
+        return cls(None if own is None else Review(own))
+
+    @property
+    def edited(self) -> bool:
+        """Whether the visitor's label space differs from the model's."""
+        return self.review is not None and self.review.valid is not self.review.base
+
+    def predictor(self, engine: Engine, edited: bool = True) -> UniLabelPredictor:
+        """The model under the visitor's links, or (``edited`` False) under its own."""
+        if self.review is None or not edited:
+            return engine.predictor
+        return UniLabelPredictor(engine.predictor.model, self.review.valid)
+
+
+def read_label_space(data: bytes, own: UnifiedLabelSpace) -> UnifiedLabelSpace:
+    """An uploaded ``label_space.json`` for a model.
+
+    Raises:
+        UniLabelError: it is too large, malformed, or of another model.
+    """
+    name = "the label space"
+    if len(data) > MAX_JSON:
+        raise UniLabelError(f"{name} has {len(data)} bytes, at most {MAX_JSON} are accepted.")
+    try:
+        content = json.loads(data.decode("utf-8-sig"))
+    except (UnicodeDecodeError, ValueError, RecursionError):
+        raise UniLabelError(f"{name} is not valid JSON; save it again.") from None
+    # Sizes first: what is built below grows with datasets x classes x labels.
+    sizes = {"labels": len(own.names), "datasets": len(own.label_spaces)}
+    for key, expected in sizes.items():
+        found = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(found, list) or len(found) != expected:
+            count = f"{len(found)} entries" if isinstance(found, list) else "no list"
+            raise UniLabelError(
+                f'{name} has {count} under "{key}", this model has {expected}; it is no '
+                "label_space.json of this model."
+            )
+    try:
+        space = UnifiedLabelSpace.from_dict(content, name)
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise UniLabelError(f"{name} has an entry of the wrong type; save it again.") from error
+    check_label_space(own, space)
+    return space
