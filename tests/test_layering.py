@@ -27,6 +27,8 @@ LAYERS = {
     "config": {"core"},
     "engine": {"core", "text", "modeling", "data", "evaluation", "config", "visual"},
     "predictor": {"core", "modeling", "data", "engine.loading"},
+    "submission": {"core", "text", "modeling", "data", "predictor"},
+    "demo_app": {"core", "text", "modeling", "data", "predictor", "visual"},
     "__init__": set(),
 }
 OUTSIDE_OF_CORE = {"torch", "numpy", "scipy"}
@@ -40,9 +42,11 @@ PROGRAMS = {"train_net", "tools", "demo", "tests", "benchmarks", "conftest"}
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
+PRINTING = {"unilabel/demo_app/launch.py"}  # the start of a program
 LONG_FUNCTIONS = {
     "unilabel/config.py": {"add_unilabel_config"},  # one line per key
     "unilabel/core/triton_loss.py": {"_backward_kernel"},  # a kernel is one function
+    "unilabel/demo_app/tabs.py": {"predict_tab", "review_tab"},  # layout, top to bottom
 }
 
 
@@ -133,7 +137,7 @@ def test_functions_stay_short(module: str) -> None:
         assert lines <= MAX_FUNCTION_LINES, f"{module}: {node.name} has {lines} lines; split it"
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in PRINTING])
 def test_nothing_is_printed(module: str) -> None:
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
