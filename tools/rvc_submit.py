@@ -1,0 +1,72 @@
+#!/usr/bin/env python
+r"""Write or check the archive of another benchmark of the Robust Vision Challenge.
+
+Example:
+  python tools/rvc_submit.py --benchmark cityscapes --weights output/rvc/model_final.pth \
+      --images datasets/cityscapes/leftImg8bit/test --output cityscapes.zip --device cuda
+
+The model must have been trained on the benchmark's dataset, or a mapping file be given. What is
+known about each format, and from where, is printed by --list. Options and exit codes are those of
+tools/wilddash_submit.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from unilabel.core.errors import UniLabelError
+from unilabel.submission.command import add_submit_options, check, submit
+from unilabel.submission.formats import benchmark_names, get_benchmark
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--benchmark", choices=benchmark_names(), help="which one")
+    parser.add_argument("--list", action="store_true", help="print what is known of the formats")
+    add_submit_options(parser)
+    parser.set_defaults(split="all")
+    args = parser.parse_args(argv)
+    if args.list:
+        print_formats()
+        return 0
+    if not args.benchmark:
+        parser.error("--benchmark is missing")
+    benchmark = get_benchmark(args.benchmark)
+    try:
+        if args.check_only:
+            return 0 if check(args, benchmark, print) else 1
+        submit(args, benchmark, print, show_progress)
+    except UniLabelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def print_formats() -> None:
+    """Everything that is known about every format."""
+    for name in benchmark_names():
+        benchmark = get_benchmark(name)
+        ids = sorted(benchmark.ids.values())
+        void = "no void" if benchmark.void is None else f"void {benchmark.void}"
+        print(f"{name}: {len(ids)} classes, values {ids[0]}..{ids[-1]}, {void}")
+        print(f"  images: {benchmark.frames or 'not known for sure'}")
+        print(f"  in the archive: {benchmark.folder + '/' if benchmark.folder else ''}NAME.png")
+        print(f"  verified: {benchmark.verified}")
+        print(f"  unverified: {benchmark.unverified}")
+
+
+def show_progress(items: Iterable[Any], before: int, total: int) -> Iterable[Any]:
+    """A progress bar that counts what an earlier process did."""
+    return tqdm(items, total=total, initial=before, unit="frame", dynamic_ncols=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+#!/usr/bin/env python
+r"""Score predictions for labelled WildDash 2 frames on this machine.
+
+Examples:
+  python tools/wilddash_eval.py --pred val.zip --gt datasets/wilddash --split val
+  python tools/wilddash_eval.py --pred val.zip --gt datasets/wilddash --split val \
+      --negative indoor.zip --output scores.json
+
+The formulas are those of Cityscapes; the average instance sizes are measured on the scored frames,
+the server's are not public. --negative takes predictions for images that show nothing to label and
+reports the share of void pixels: a stand-in, not the benchmark's "Negative mIoU".
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import write_json
+from unilabel.data.split_rules import WILDDASH_BENCHMARK
+from unilabel.submission.frames import country_split
+from unilabel.submission.reported import TABLE_4
+from unilabel.submission.results import ResultSet
+from unilabel.submission.truth import open_truth
+from unilabel.submission.wilddash import DISPUTED_CLASS
+from unilabel.submission.wilddash_scores import read_tags, score_frames, void_share
+
+COLUMNS = ("miou_class", "iiou_class", "miou_category", "iiou_category")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    args = _parser().parse_args(argv)
+    try:
+        report = evaluate(args)
+        if args.output:
+            write_json(args.output, report)
+    except UniLabelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print_report(report)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pred", required=True, metavar="PATH", help="zip or folder of results")
+    parser.add_argument(
+        "--gt",
+        required=True,
+        metavar="DIR",
+        help="folder with panoptic.json and panoptic/, or with label PNGs of ids 0..80",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("all", "train", "val"),
+        default="all",
+        help="countries to score, as in training (default: all)",
+    )
+    parser.add_argument(
+        "--benchmark-images",
+        metavar="DIR",
+        help="frames of the benchmark; public frames among them are left out (default: "
+        f"{' or '.join(WILDDASH_BENCHMARK)} below --gt)",
+    )
+    parser.add_argument("--subset", action="store_true", help="frames without a result are fine")
+    parser.add_argument(
+        "--negative", metavar="PATH", help="zip or folder of results for images without any class"
+    )
+    parser.add_argument(
+        "--tags", metavar="FILE", help='JSON {"frame": {"hazard": "none", "low" or "high"}}'
+    )
+    parser.add_argument("--output", metavar="FILE", help="write the scores as JSON")
+    return parser
+
+
+def evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    """All scores.
+
+    Raises:
+        UniLabelError: files are missing, damaged or do not belong together.
+    """
+    results, truth = ResultSet(args.pred), open_truth(args.gt)
+    shared = benchmark_stems(args)
+    stems = country_split(truth.stems, args.split)
+    excluded = [] if shared is None else [stem for stem in stems if stem in shared]
+    stems = [stem for stem in stems if stem not in excluded]
+    missing = sorted(set(stems) - set(results.stems))
+    if missing and not args.subset:
+        raise UniLabelError(
+            f"{len(missing)} of {len(stems)} frames have no result in {args.pred}, {missing[0]!r} "
+            "for example; predict them, choose the same --split, or give --subset."
+        )
+    stems = [stem for stem in stems if stem not in missing]
+    tags = read_tags(args.tags) if args.tags else None
+    report: dict[str, Any] = {
+        "predictions": args.pred,
+        "split": args.split,
+        "without_result": len(missing),
+        "benchmark_frames_excluded": excluded if shared is not None else None,
+        **score_frames(results, truth, stems, tags),
+    }
+    if args.negative:
+        report["void_on_negatives_stand_in"] = void_share(ResultSet(args.negative))
+    return report
+
+
+def benchmark_stems(args: argparse.Namespace) -> set[str] | None:
+    """Names of the benchmark's frames, None if they are not known."""
+    folders = [Path(args.gt) / folder for folder in WILDDASH_BENCHMARK]
+    if args.benchmark_images:
+        folders = [Path(args.benchmark_images)]
+        if not folders[0].is_dir():
+            raise UniLabelError(f"no such folder: {folders[0]}.")
+    folder = next((f for f in folders if f.is_dir()), None)
+    return None if folder is None else {path.stem for path in folder.iterdir()}
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """The scores as tables."""
+    excluded = report["benchmark_frames_excluded"]
+    if excluded is None:
+        print("note: the frames that are also in the benchmark are not known and not excluded")
+    else:
+        print(f"{len(excluded)} frames that are also in the benchmark are excluded")
+    if report["without_result"]:
+        print(f"note: {report['without_result']} frames without a result are left out")
+    print(f"\n{'class':<16} {'IoU':>7} {'iIoU':>7}")
+    full = report["classes_26"]
+    for name, value in full["iou"].items():
+        print(f"{name:<16} {_cell(value)} {_cell(full['iiou'].get(name))}")
+    print(f"\n{'category':<16} {'IoU':>7} {'iIoU':>7}")
+    for name, value in full["category_iou"].items():
+        print(f"{name:<16} {_cell(value)} {_cell(full['category_iiou'].get(name))}")
+    print(f"\n{'':<34} {'class':>7} {'i class':>7} {'cat.':>7} {'i cat.':>7}")
+    here = f"{report['frames']} frames, {report['split']}"
+    for name, text in (("classes_26", "26 classes"), ("classes_25", f"no {DISPUTED_CLASS}")):
+        cells = " ".join(_cell(report[name][column]) for column in COLUMNS)
+        print(f"{f'here ({here}; {text})':<34} {cells}")
+    for row in TABLE_4:
+        cells = " ".join(_cell(getattr(row, column)) for column in COLUMNS)
+        print(f"{f'reported (server): {row.method}':<34} {cells}")
+    for name, values in report["hazards"].items():
+        parts = " ".join(f"{k} {_cell(v)}" for k, v in values.items() if k != "impact")
+        impact = "-" if values["impact"] is None else f"{100 * values['impact']:.1f} %"
+        print(f"hazard {name:<16} mIoU {parts}, impact {impact}")
+    if negative := report.get("void_on_negatives_stand_in"):
+        print(
+            f"void on {negative['images']} images without any class (a stand-in, not the "
+            f"benchmark's negative mIoU): {negative['void_pixels']:.2f} % of the pixels, least of "
+            f"an image {negative['least_of_images']:.2f} %"
+        )
+
+
+def _cell(value: float | None) -> str:
+    return f"{'-' if value is None else f'{value:.2f}':>7}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+#!/usr/bin/env python
+r"""Predict the WildDash 2 benchmark and write the archive for the upload, or check an archive.
+
+Examples:
+  # the mapping of a model, to look at or to edit
+  python tools/wilddash_submit.py --weights output/7ds/model_final.pth --write-mapping mapping.json
+
+  # the archive; after an interruption the same command with --resume
+  python tools/wilddash_submit.py --weights output/7ds/model_final.pth \
+      --images wd_both_02/images --output submission.zip --device cuda --void unmapped threshold=0.4
+
+  # any archive, also of another program
+  python tools/wilddash_submit.py --check-only submission.zip --images wd_both_02/images
+
+  # public frames of the validation countries, for tools/wilddash_eval.py
+  python tools/wilddash_submit.py --weights output/rvc/model_final.pth \
+      --images datasets/wilddash/images --split val --output val.zip
+
+Exit codes: 0 done, 1 the archive has faults, 2 something is wrong with the call or the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from unilabel.core.errors import UniLabelError
+from unilabel.submission.command import add_submit_options, check, submit
+from unilabel.submission.formats import get_benchmark
+from unilabel.submission.wilddash import DATASET
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_submit_options(parser)
+    parser.add_argument(
+        "--split",
+        choices=("all", "train", "val"),
+        default="all",
+        help="public frames: only the countries of a split (default: all)",
+    )
+    args = parser.parse_args(argv)
+    benchmark = get_benchmark(DATASET)
+    try:
+        if args.check_only:
+            return 0 if check(args, benchmark, print) else 1
+        submit(args, benchmark, print, show_progress)
+    except UniLabelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def show_progress(items: Iterable[Any], before: int, total: int) -> Iterable[Any]:
+    """A progress bar that counts what an earlier process did."""
+    return tqdm(items, total=total, initial=before, unit="frame", dynamic_ncols=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Predictions for benchmark servers: archives, label mappings, void, local scores."""

@@ -1,0 +1,244 @@
+"""Predicting all frames of a benchmark: resumable after a kill, one frame in memory at a time.
+
+While it works, results lie in ``<output>.work/frames``; the archive appears under its name only
+when it is complete and checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import atomic_path, read_json, write_json
+from unilabel.data.sources import read_image
+from unilabel.submission.archive import write_archive
+from unilabel.submission.checking import ArchiveReport, check_archive
+from unilabel.submission.formats import Benchmark
+from unilabel.submission.frames import Frame
+from unilabel.submission.label_png import encode_png
+
+LabelImage = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # (H, W, 3) RGB -> (H, W) values
+
+_STATE = "job.json"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class FrameDone:
+    """One frame is finished.
+
+    Attributes:
+        frame: which one.
+        problem: why there is no result, or None.
+    """
+
+    frame: Frame
+    problem: str | None = None
+
+
+class SubmissionJob:
+    """Makes one archive.
+
+    Attributes:
+        output: the archive.
+        side_file: ``<name>.json`` beside it: how it was made.
+        problems: frames without a result.
+    """
+
+    def __init__(
+        self,
+        output: str | os.PathLike[str],
+        frames: list[Frame],
+        benchmark: Benchmark,
+        settings: dict[str, Any],
+        folder: str | None = None,
+    ) -> None:
+        """Where the archive goes and what belongs into it; nothing is written yet.
+
+        Args:
+            output: the archive.
+            frames: the images.
+            benchmark: its format.
+            settings: everything else that the results depend on, in JSON form; a resumed job must
+                have the same.
+            folder: folder inside the archive, "" for its root; None: that of the benchmark.
+
+        Raises:
+            UniLabelError: the output is no .zip file, or the folder is not a plain name.
+        """
+        self.output = Path(output)
+        if self.output.suffix.lower() != ".zip":
+            raise UniLabelError(f"--output is {self.output}, expected a file name ending in .zip.")
+        self.folder = benchmark.folder if folder is None else folder
+        if self.folder and (self.folder.startswith(".") or set(self.folder) & set('/\\:*?"<>|')):
+            raise UniLabelError(f"--layout folder {self.folder!r}: expected a plain folder name.")
+        self.side_file = self.output.with_suffix(".json")
+        self.frames = frames
+        self.benchmark = benchmark
+        self.settings = json.loads(json.dumps({**settings, "images": _digest_of(frames)}))
+        self.work = self.output.with_name(f"{self.output.name}.work")
+        self.problems: list[FrameDone] = []
+
+    def start(self, resume: bool) -> int:
+        """Prepare the work folder.
+
+        Args:
+            resume: continue what another process left.
+
+        Returns:
+            number of frames that are there already.
+
+        Raises:
+            UniLabelError: something is in the way, or the job to resume was another one.
+        """
+        state = self.work / _STATE
+        if resume and state.is_file():
+            _require_same(read_json(state), self.settings, self.work)
+        else:
+            for path in (self.output, self.work):
+                if path.exists() and (path == self.output or any(path.iterdir())):
+                    raise UniLabelError(
+                        f"{path} exists already and is not this job interrupted; give another "
+                        "--output, or remove it."
+                        if resume
+                        else f"{path} exists already; give --resume to continue an interrupted "
+                        "run, another --output, or remove it."
+                    )
+            write_json(state, self.settings)
+        self._results().mkdir(parents=True, exist_ok=True)
+        for stale in (*self.work.glob(".*.tmp"), *self._results().glob(".*.tmp")):
+            stale.unlink()  # half-written by the process that was killed
+        return sum(self._result(frame).is_file() for frame in self.frames)
+
+    def finished(self) -> bool:
+        """Whether an earlier process finished this very job; what it left over is removed."""
+        if not (self.output.is_file() and self.side_file.is_file()):
+            return False
+        side = read_json(self.side_file)
+        done = (
+            isinstance(side, dict)
+            and side.get("settings") == self.settings
+            and side.get("sha256") == file_digest(self.output)
+        )
+        if done and self.work.exists():
+            shutil.rmtree(self.work)
+        return done
+
+    def predict(
+        self, label: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    ) -> Iterator[FrameDone]:
+        """Predict and store the frames that have no result yet; bad frames are noted and skipped.
+
+        Args:
+            label: (H, W, 3) RGB -> (H, W) values.
+        """
+        for frame in self.frames:
+            result = self._result(frame)
+            if result.is_file():
+                continue
+            try:
+                image = read_image(frame.path)
+            except UniLabelError as error:
+                done = FrameDone(frame, str(error))
+                self.problems.append(done)
+            else:
+                data = encode_png(label(image))
+                with atomic_path(result) as temporary:
+                    temporary.write_bytes(data)
+                done = FrameDone(frame)
+            yield done
+
+    def finish(self, notes: dict[str, Any], allow_missing: bool) -> ArchiveReport:
+        """Pack, check, and put the archive and its side file into place.
+
+        Args:
+            notes: more for the side file.
+            allow_missing: make an archive although frames have no result.
+
+        Raises:
+            UniLabelError: frames have no result, or the archive has a fault.
+        """
+        if self.problems and not allow_missing:
+            listed = "; ".join(done.problem or "" for done in self.problems[:_SHOWN])
+            raise UniLabelError(
+                f"{len(self.problems)} of {len(self.frames)} frames have no result, so no archive "
+                f"is made: {listed} Mend them and run again with --resume, or give "
+                "--allow-missing."
+            )
+        present = [frame for frame in self.frames if self._result(frame).is_file()]
+        if not present:
+            raise UniLabelError("no frame has a result; there is nothing to pack.")
+        packed = self.work / "archive.zip"
+        prefix = f"{self.folder}/" if self.folder else ""
+        write_archive(packed, ((prefix + f.file_name, self._result(f)) for f in present))
+        report = check_archive(packed, self.benchmark, self.frames, self.folder)
+        faults = [f for f in report.faults if not (allow_missing and f.kind == "missing")]
+        if faults:
+            raise UniLabelError(
+                f"the archive would be rejected: {'; '.join(map(str, faults[:_SHOWN]))}. The "
+                f"results are kept in {self.work}."
+            )
+        side = {
+            **notes,
+            "archive": self.output.name,
+            "bytes": packed.stat().st_size,
+            "sha256": file_digest(packed),
+            "results": len(present),
+            "missing": [done.frame.stem for done in self.problems],
+            "pixel_share": _shares(report, self.benchmark),
+            "settings": self.settings,
+        }
+        write_json(self.side_file, side)
+        os.replace(packed, self.output)
+        shutil.rmtree(self.work)
+        return report
+
+    def _results(self) -> Path:
+        return self.work / "frames"
+
+    def _result(self, frame: Frame) -> Path:
+        return self._results() / frame.file_name
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest_of(frames: list[Frame]) -> str:
+    """Changes when an image is added, removed, renamed or gets another length."""
+    listed = [(frame.stem, os.path.getsize(frame.path)) for frame in frames]
+    return hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
+
+
+def _require_same(old: Any, new: dict[str, Any], work: Path) -> None:
+    if not isinstance(old, dict):
+        raise UniLabelError(f"{work / _STATE} is no job of this program; remove {work}.")
+    other = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    if other:
+        raise UniLabelError(
+            f"the results in {work} were made with other settings ({', '.join(other)}); run with "
+            "the same ones, or remove the folder to start again."
+        )
+
+
+def _shares(report: ArchiveReport, benchmark: Benchmark) -> dict[str, float]:
+    total = max(sum(report.pixels.values()), 1)
+    return {
+        benchmark.class_of(value) or "void": round(count / total, 6)
+        for value, count in sorted(report.pixels.items())
+    }

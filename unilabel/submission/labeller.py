@@ -1,0 +1,169 @@
+"""From an image to the values of a result file.
+
+Letters: R labels of the model, T classes of the benchmark that a label becomes, H x W image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unilabel.core.errors import UniLabelError
+from unilabel.modeling.meta_arch import UNIFIED, upsample_rows
+from unilabel.predictor import UniLabelPredictor
+from unilabel.submission.formats import Benchmark
+from unilabel.submission.label_table import LabelTable
+from unilabel.submission.void import VoidPolicy
+
+_CHUNK = 2**22  # scores at image resolution held at once
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How the network sees an image; see :meth:`unilabel.predictor.UniLabelPredictor.encode`."""
+
+    short_side: int = 0
+    tta: bool = False
+    window: int = 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Some rows of an image.
+
+    Attributes:
+        top: first row.
+        values: (rows, W) uint8, value of the best class, whatever its probability.
+        confidence: (rows, W) probability of that class.
+        void: (rows, W) bool, a void label is more probable than the best class.
+    """
+
+    top: int
+    values: Tensor
+    confidence: Tensor
+    void: Tensor
+
+
+class Labeller:
+    """Writes images in the values of a benchmark.
+
+    Probabilities of the model's labels are summed over the labels of a class, as the model sums
+    them over the labels of a dataset's class. A model that sums logits instead is read in its own
+    way too: the logits of a class are summed and every void label stands for itself.
+    """
+
+    def __init__(
+        self,
+        predictor: UniLabelPredictor,
+        benchmark: Benchmark,
+        table: LabelTable,
+        void: VoidPolicy,
+        options: InferenceOptions | None = None,
+    ) -> None:
+        """Check that the parts fit.
+
+        Raises:
+            UniLabelError: the benchmark has no void, or a void class is unknown.
+        """
+        if benchmark.void is None and void != VoidPolicy(unmapped=False):
+            raise UniLabelError(
+                f"{benchmark.name} has no value for void: every pixel needs a class. Use --void "
+                "none."
+            )
+        self.predictor = predictor
+        self.benchmark = benchmark
+        self.table = table
+        self.void = void
+        self.options = options or InferenceOptions()
+        learned = _learned_void(predictor, table, void)
+        values = [
+            None if is_void else value
+            for value, is_void in zip(table.values(benchmark), learned, strict=True)
+        ]
+        used = sorted({value for value in values if value is not None})
+        if not used:
+            raise UniLabelError("no label of the model becomes a class of the benchmark.")
+        device = predictor.model.device
+        self._values = torch.tensor(used, dtype=torch.uint8, device=device)  # (T,)
+        self._fold = torch.zeros(len(used), len(values), device=device)  # (T, R)
+        for row, value in enumerate(values):
+            if value is not None:
+                self._fold[used.index(value), row] = 1.0
+        competing = [
+            row
+            for row, value in enumerate(values)
+            if value is None and (void.unmapped or learned[row])
+        ]
+        self._void_rows = torch.tensor(competing, dtype=torch.long, device=device)
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB -> (H, W) values of the result file."""
+        result = np.empty(image.shape[:2], np.uint8)
+        for part in self.decide(image):
+            values = part.values
+            if self.benchmark.void is not None:
+                uncertain = part.void | (part.confidence < self.void.threshold)
+                values = torch.where(uncertain, self.benchmark.void, values)
+            result[part.top : part.top + len(values)] = values.cpu().numpy()
+        return result
+
+    @torch.inference_mode()
+    def decide(self, image: NDArray[np.uint8]) -> Iterator[Decision]:
+        """Best class, its probability and void by unmapped labels, some rows at a time."""
+        options = self.options
+        encoded = self.predictor.encode(image, options.short_side, options.tta, options.window)
+        scores = self._label_scores(encoded.embedding)  # (1, R, h, w)
+        rows = max(1, _CHUNK // (scores.shape[1] * encoded.size[1]))
+        for top, chunk in upsample_rows(scores, encoded.size, rows):
+            shape = chunk.shape[2:]
+            best, index, void = self._best(chunk[0].flatten(1))
+            yield Decision(
+                top, self._values[index].view(shape), best.view(shape), (void > best).view(shape)
+            )
+
+    def _label_scores(self, embedding: Tensor) -> Tensor:
+        model = self.predictor.model
+        if self.table.space != UNIFIED or model.uni_head is None:
+            return model.scores(embedding, self.table.space)
+        dataset = self.table.dataset
+        dataset_id = model.label_spaces.dataset_index(dataset) if dataset else None
+        return model.uni_head.unified_logits(embedding, dataset_id)
+
+    def _best(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(R, P) scores -> probability and index of the best class, probability of void."""
+        head = self.predictor.model.uni_head
+        none = scores.new_zeros(scores.shape[1])
+        if head is not None and head.mode == "logit_sum":
+            joint = torch.cat([self._fold @ scores, scores[self._void_rows]]).softmax(0)
+            classes, voids = joint[: len(self._fold)], joint[len(self._fold) :]
+            void = voids.amax(0) if len(voids) else none
+        else:
+            probability = scores.softmax(0)
+            classes = self._fold @ probability
+            void = probability[self._void_rows].sum(0) if len(self._void_rows) else none
+        best, index = classes.max(0)
+        return best, index, void
+
+
+def _learned_void(predictor: UniLabelPredictor, table: LabelTable, void: VoidPolicy) -> list[bool]:
+    """R answers: does this label stand for one of the learned void classes?"""
+    result = [False] * len(table.labels)
+    for dataset, name in void.classes:
+        column = predictor.model.label_spaces.get(dataset).index(name)
+        if predictor.label_space is not None:
+            linked = predictor.label_space.mapping[dataset][:, column].tolist()
+        elif table.space == dataset:
+            linked = [i == column for i in range(len(table.labels))]
+        else:
+            raise UniLabelError(
+                f"--void class={dataset}:{name}: the head of {table.space!r} answers, which has "
+                f"no class of {dataset!r}; use one of its own classes or --space {dataset}."
+            )
+        result = [old or bool(new) for old, new in zip(result, linked, strict=True)]
+    return result
