@@ -1,5 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -123,3 +132,61 @@ def multi_head_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "multi_head.pth"
     save_toy_model(path, None)
     return path
+
+
+@dataclass(frozen=True)
+class DemoServer:
+    """A running demo.
+
+    Attributes:
+        url: its address.
+        temp_dir: where it may write.
+        process: the process.
+        seconds: from the command to the first page.
+    """
+
+    url: str
+    temp_dir: Path
+    process: subprocess.Popen[str]
+    seconds: float
+
+
+def start_demo(folder: Path, weights: Path | None, deadline: float = 180) -> Iterator[DemoServer]:
+    """Run demo/app.py on a free port until the generator is closed."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = Path(__file__).parents[1]
+    command = [sys.executable, str(root / "demo/app.py"), "--port", str(port)]
+    if weights is not None:
+        command += ["--weights", str(weights)]
+    url = f"http://127.0.0.1:{port}"
+    start = time.monotonic()
+    with open(folder / "server.log", "w", encoding="utf-8") as log:
+        environment = {**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "2"}
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, text=True, env=environment, cwd=folder
+        )
+        try:
+            while True:
+                if process.poll() is not None or time.monotonic() - start > deadline:
+                    raise RuntimeError((folder / "server.log").read_text(encoding="utf-8"))
+                with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=30) as page:
+                    if page.status == 200:
+                        break
+                time.sleep(0.2)
+            seconds = time.monotonic() - start
+            temp_dir = next(folder.glob("unilabel_demo_*"))
+            yield DemoServer(url, temp_dir, process, seconds)
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def demo_server(
+    toy_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DemoServer]:
+    """The demo with a tiny model of random weights."""
+    pytest.importorskip("gradio")
+    yield from start_demo(tmp_path_factory.mktemp("demo"), toy_weights)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio_client.utils import is_http_url_like
 
 from unilabel.visual.graph_page import static_text
 
@@ -15,6 +18,32 @@ const refresh = () => {{ if (props.value) part.update(JSON.parse(props.value)); 
 watch("value", refresh);
 refresh();
 """
+
+
+class Upload(gr.File):
+    """A file field that hands over the path of the uploaded file and nothing else.
+
+    Gradio's own would fetch a file from any address that a visitor names, refuse a wrong suffix
+    before our code can say why and delete the file, and leave an empty file behind each time.
+    """
+
+    is_template = True  # for the page it is a gr.File
+
+    def preprocess(self, payload: Any) -> str | None:
+        """Path of the file."""
+        return None if payload is None else str(payload.path)
+
+    async def async_move_resource_to_block_cache(
+        self, url_or_file_path: str | Path | None
+    ) -> str | None:
+        """Refuse addresses.
+
+        Raises:
+            gr.Error: the file is given as an address.
+        """
+        if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
+            raise gr.Error("addresses are not fetched; upload the file.")
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
 def own_text(name: str) -> str:

@@ -35,11 +35,8 @@ def predict_tab(engine: Engine, state: gr.State, temp_dir: str) -> tuple[dict[st
         with gr.Column(scale=1, min_width=300):
             gr.Markdown("**Choose a picture** or drop your own.", elem_classes="ul-intro")
             picker = components.picker("examples")
-            upload = gr.File(
-                label="Picture",
-                file_types=list(images.SUFFIXES),
-                height=130,
-                elem_id="picture",
+            upload = components.Upload(
+                label="Picture", file_types=list(images.SUFFIXES), height=130, elem_id="picture"
             )
             space = gr.Dropdown(
                 actions.space_choices(engine), value=first, label="Label space", elem_id="space"
@@ -57,7 +54,7 @@ def predict_tab(engine: Engine, state: gr.State, temp_dir: str) -> tuple[dict[st
                     label="Short side for the network",
                 )
                 tta = gr.Checkbox(label="Average three sizes and mirror images (slower)")
-                own = gr.File(
+                own = components.Upload(
                     label="Own label_space.json of this model",
                     file_types=[".json"],
                     height=110,
@@ -129,7 +126,7 @@ def _video_part(engine: Engine, state: gr.State, temp_dir: str, space: gr.Dropdo
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            upload = gr.File(
+            upload = components.Upload(
                 label="Video", file_types=list(video.SUFFIXES), height=110, elem_id="video-file"
             )
             cancel = gr.Button("Cancel", size="sm")

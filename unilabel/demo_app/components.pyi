@@ -1,0 +1,111 @@
+"""Page components of our own: a script of ``static`` inside Gradio's HTML component."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio_client.utils import is_http_url_like
+
+from unilabel.visual.graph_page import static_text
+
+_MOUNT = """
+const host = element.querySelector(".ul-host");
+const part = {function}(host, trigger);
+const refresh = () => {{ if (props.value) part.update(JSON.parse(props.value)); }};
+watch("value", refresh);
+refresh();
+"""
+
+from gradio.events import Dependency
+
+class Upload(gr.File):
+    """A file field that hands over the path of the uploaded file and nothing else.
+
+    Gradio's own would fetch a file from any address that a visitor names, refuse a wrong suffix
+    before our code can say why and delete the file, and leave an empty file behind each time.
+    """
+
+    is_template = True  # for the page it is a gr.File
+
+    def preprocess(self, payload: Any) -> str | None:
+        """Path of the file."""
+        return None if payload is None else str(payload.path)
+
+    async def async_move_resource_to_block_cache(
+        self, url_or_file_path: str | Path | None
+    ) -> str | None:
+        """Refuse addresses.
+
+        Raises:
+            gr.Error: the file is given as an address.
+        """
+        if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
+            raise gr.Error("addresses are not fetched; upload the file.")
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+def own_text(name: str) -> str:
+    """Content of a file of ``unilabel/demo_app/static``."""
+    return resources.files("unilabel.demo_app").joinpath("static", name).read_text("utf-8")
+
+
+def styles() -> str:
+    """Styles of all components."""
+    return own_text("app.css") + static_text("graph.css")
+
+
+def component(script: str, function: str, elem_id: str, classes: str = "") -> gr.HTML:
+    """A component that a script draws; its value is JSON for the script's ``update``.
+
+    Args:
+        script: the source of ``function``.
+        function: name of a function (host, trigger) -> {update}.
+        elem_id: id in the page.
+        classes: further class names.
+    """
+    return gr.HTML(
+        value="",
+        html_template=f'<div class="ul-host {classes}"></div>',
+        js_on_load=script + _MOUNT.format(function=function),
+        apply_default_css=False,
+        elem_id=elem_id,
+        container=False,
+    )
+
+
+def viewer(elem_id: str) -> gr.HTML:
+    """A picture with its label maps."""
+    return component(own_text("viewer.js"), "unilabelViewer", elem_id)
+
+
+def picker(elem_id: str) -> gr.HTML:
+    """Pictures to choose from; its event is ``pick``."""
+    return component(own_text("pick.js"), "unilabelPick", elem_id)
+
+
+def downloader(elem_id: str) -> gr.HTML:
+    """Invisible: hands its value, a file, to the browser."""
+    return component(own_text("download.js"), "unilabelDownload", elem_id)
+
+
+def graph(elem_id: str) -> gr.HTML:
+    """The interactive label graph."""
+    return component(static_text("graph.js"), "unilabelGraph", elem_id)
+
+
+def review(elem_id: str) -> gr.HTML:
+    """The editor of the links; its event is ``edit``."""
+    return component(own_text("review.js"), "unilabelReview", elem_id)
+
+
+def video(elem_id: str) -> gr.HTML:
+    """Progress and result of a video."""
+    return component(own_text("video.js"), "unilabelVideo", elem_id, "ul-video")
