@@ -29,15 +29,21 @@ def save_file(path: str | os.PathLike[str], content: dict[str, Any]) -> str:
     ``weights_only=True``.
     """
     with atomic_path(path) as temporary:
-        torch.save({"format": FORMAT, "version": VERSION, **content}, temporary)
+        try:
+            torch.save({"format": FORMAT, "version": VERSION, **content}, temporary)
+        except RuntimeError as error:  # how its C++ writer reports a full disk
+            raise OSError(str(error).splitlines()[0]) from error
         digest = file_digest(temporary)
     return digest
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -66,9 +72,10 @@ def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"MODEL.TIMM.PRETRAINED;"
             " for published models tools/convert_checkpoint.py."
         )
-    if content["version"] != VERSION:
+    version = content.get("version")
+    if version != VERSION:
         raise UniLabelError(
-            f"{path} has the checkpoint version {content['version']}, this program reads {VERSION}."
+            f"{path} has the checkpoint version {version}, this program reads {VERSION}."
         )
     return content
 
@@ -83,7 +90,16 @@ class CheckpointKeeper:
 
     def _entries(self) -> list[dict[str, Any]]:
         index = self.folder / LAST
-        return read_json(index)["checkpoints"] if index.is_file() else []
+        if not index.is_file():
+            return []
+        data = read_json(index)
+        entries = data.get("checkpoints") if isinstance(data, dict) else None
+        keys = {"file", "iteration", "sha256"}
+        if not isinstance(entries, list) or not all(
+            isinstance(e, dict) and keys <= e.keys() for e in entries
+        ):
+            raise UniLabelError(f'{index} holds no list "checkpoints"; it is damaged: remove it.')
+        return entries
 
     def save(self, iteration: int, content: dict[str, Any]) -> None:
         """Write a checkpoint; older ones go only after the new one is complete."""

@@ -1,0 +1,99 @@
+"""Optimizer groups and the learning rate over the stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("detectron2")
+
+from tiny_model import tiny_model
+from torch import nn
+
+from unilabel.config import load_config
+from unilabel.core.stages import StageSchedule
+from unilabel.engine.optim import build_network_optimizer, learning_rate, set_learning_rate
+
+pytestmark = pytest.mark.d2
+
+TOY = Path(__file__).parents[2] / "configs/toy.yaml"
+SCHEDULE = [["MULTI_HEAD", 100], ["GNN", 10], ["SEG", 40], ["GNN", 10], ["FINAL", 60]]
+CFG = load_config(
+    TOY,
+    ["SOLVER.BASE_LR", "0.1", "SOLVER.SEG_FACTOR", "0.5", "SOLVER.WARMUP_ITERS", "5",
+     "SOLVER.POLY_POWER", "0.9", "SOLVER.BACKBONE_FACTOR", "0.25", "SOLVER.WEIGHT_DECAY", "0.02"],
+)  # fmt: skip
+
+
+def rate(iteration: int, **changes) -> float:
+    cfg = CFG.clone()
+    for key, value in changes.items():
+        cfg.SOLVER[key] = value
+    schedule = StageSchedule(SCHEDULE)
+    return learning_rate(cfg, schedule, schedule.at(iteration), iteration)
+
+
+def test_groups_by_part_and_kind() -> None:
+    model = tiny_model()
+    model.backbone.norm = nn.BatchNorm2d(8)
+    optimizer = build_network_optimizer(CFG, model)
+    names = {id(p): n for n, p in model.named_parameters()}
+    found = {
+        names[id(p)]: (group["lr_factor"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    assert found == {
+        "backbone.conv.weight": (0.25, 0.02),
+        "backbone.conv.bias": (0.25, 0.02),
+        "backbone.norm.weight": (0.25, 0.0),
+        "backbone.norm.bias": (0.25, 0.0),
+        "pixel_decoder.conv.weight": (1.0, 0.02),
+        "pixel_decoder.conv.bias": (1.0, 0.02),
+        "uni_head.label_embedding": (1.0, 0.02),
+        "uni_head.dataset_bias": (1.0, 0.0),
+    }
+    set_learning_rate(optimizer, 0.4)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.4, 0.1}
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model = tiny_model()
+    model.uni_head.label_embedding.requires_grad_(False)
+    optimizer = build_network_optimizer(CFG, model)
+    before = model.uni_head.label_embedding.clone()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    assert not any(p is model.uni_head.label_embedding for p in parameters)
+    set_learning_rate(optimizer, 1.0)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert torch.equal(model.uni_head.label_embedding, before)
+
+
+def test_warm_up_and_decay_of_the_first_stage() -> None:
+    assert rate(0) == pytest.approx(0.1 * 1 / 5)
+    assert rate(2) == pytest.approx(0.1 * 3 / 5 * 0.98**0.9)
+    assert rate(50) == pytest.approx(0.1 * 0.5**0.9)
+    assert 0 < rate(99) < 0.002
+
+
+def test_later_network_stages_share_one_decay() -> None:
+    # SEG has 40 iterations, FINAL 60: together 100, at half the rate
+    assert rate(110 + 20) == pytest.approx(0.05 * 0.8**0.9)
+    assert rate(160 + 30) == pytest.approx(0.05 * 0.3**0.9)
+    # each begins with a warm-up of at most a tenth of its length: 4 and 5 iterations
+    assert rate(110) == pytest.approx(0.05 / 4)
+    assert rate(160) == pytest.approx(0.05 / 5 * 0.6**0.9)
+    assert 0 < rate(219) < 0.002
+
+
+@pytest.mark.parametrize("iterations", [0, 1, 1000])
+def test_any_length_of_the_warm_up_gives_positive_rates(iterations: int) -> None:
+    trained = [*range(100), *range(110, 150), *range(160, 220)]
+    rates = [rate(i, WARMUP_ITERS=iterations) for i in trained]
+    assert all(0 < r <= 0.1 for r in rates)
+    if iterations <= 1:
+        assert rates[0] == pytest.approx(0.1)  # no warm-up
