@@ -111,5 +111,12 @@ class UniSegHead(nn.Module):
 
     def forward(self, pixel_embedding: Tensor, dataset_id: int) -> Tensor:
         """(B, D, h, w) -> (B, C_i, h, w) dataset logits or log-probabilities, Eq. (4) and (5)."""
+        mapping = self.dataset_mapping(dataset_id)
+        if self.mode == "logit_sum":
+            # Everything before the softmax is linear: fold X_u and M_i into one classifier.
+            weights = mapping.T.to(self.label_embedding.dtype)  # (C_i, N)
+            bias = weights @ self.dataset_bias[dataset_id]
+            folded = unified_logits(pixel_embedding, weights @ self.label_embedding)
+            return folded + bias[:, None, None]
         unified = self.unified_logits(pixel_embedding, dataset_id)
-        return dataset_logits(unified, self.dataset_mapping(dataset_id), self.mode)
+        return dataset_logits(unified, mapping, self.mode)
