@@ -12,8 +12,8 @@ from unilabel.core.errors import UniLabelError
 from unilabel.demo_app.engine import Engine, Picture
 from unilabel.demo_app.images import decode_image
 from unilabel.demo_app.payloads import Note, Panel, data_url, review_payload, viewer_payload
-from unilabel.demo_app.session import Session, read_label_space
-from unilabel.demo_app.uploads import received, shown_name
+from unilabel.demo_app.session import MAX_JSON, Session, read_label_space
+from unilabel.demo_app.uploads import Inbox
 from unilabel.modeling.meta_arch import UNIFIED
 
 logger = logging.getLogger(__name__)
@@ -76,34 +76,29 @@ def choose_example(engine: Engine, session: Session, index: Any, spaces: Sequenc
 
 
 def choose_upload(
-    engine: Engine, session: Session, path: str | None, temp_dir: str, spaces: Sequence[str]
+    engine: Engine, session: Session, inbox: Inbox, path: str | None, spaces: Sequence[str]
 ) -> str:
     """Read an uploaded picture and predict it; a bad one leaves the picture before."""
     try:
-        with received(path, temp_dir) as file:
-            if file.stat().st_size > engine.limits.max_bytes:
-                raise UniLabelError(
-                    f"{shown_name(file)} is larger than {engine.limits.max_bytes // 2**20} MB."
-                )
-            image = decode_image(file.read_bytes(), shown_name(file), engine.limits)
-            session.picture = Picture(shown_name(file), image.pixels, image.notes)
+        name, data = inbox.take(path, engine.limits.max_bytes)
+        image = decode_image(data, name, engine.limits)
+        session.picture = Picture(name, image.pixels, image.notes)
     except UniLabelError as error:
         return answer(engine, session, spaces, [("error", str(error))])
     return answer(engine, session, spaces)
 
 
 def upload_label_space(
-    engine: Engine, session: Session, path: str | None, temp_dir: str, spaces: Sequence[str]
+    engine: Engine, session: Session, inbox: Inbox, path: str | None, spaces: Sequence[str]
 ) -> str:
     """Use an uploaded ``label_space.json`` from now on."""
     note: Note
     try:
+        name, data = inbox.take(path, MAX_JSON)
         if session.review is None:
             raise UniLabelError("this model has no unified labels; a label space cannot be used.")
-        with received(path, temp_dir) as file:
-            space = read_label_space(file.read_bytes(), session.review.base)
-            session.review.replace(space, f"{shown_name(file)} loaded")
-            changed = len(session.review.diff()["links"])
+        session.review.replace(read_label_space(data, session.review.base), f"{name} loaded")
+        changed = len(session.review.diff()["links"])
         note = ("info", f"The label space is in use; {changed} links differ from the model's own.")
     except UniLabelError as error:
         note = ("error", str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,30 +21,27 @@ refresh();
 """
 
 
-class Upload(gr.File):
-    """A file field that hands over the path of the uploaded file and nothing else.
+def upload(label: str, suffixes: Sequence[str], height: int, elem_id: str) -> gr.File:
+    """A file field that hands over the path of the uploaded file and does nothing else.
 
     Gradio's own would fetch a file from any address that a visitor names, refuse a wrong suffix
-    before our code can say why and delete the file, and leave an empty file behind each time.
+    before our code can say why and delete the file, and leave an empty file behind each time. (The
+    methods are replaced on the object: for a subclass Gradio writes a file beside this one.)
     """
+    field = gr.File(label=label, file_types=list(suffixes), height=height, elem_id=elem_id)
+    keep = field.async_move_resource_to_block_cache
 
-    is_template = True  # for the page it is a gr.File
+    async def place(path: str | Path | None) -> str | None:
+        if path is not None and is_http_url_like(str(path)):
+            raise gr.Error("addresses are not fetched; upload the file.")
+        return await keep(path)
 
-    def preprocess(self, payload: Any) -> str | None:
-        """Path of the file."""
+    def preprocess(payload: Any) -> str | None:
         return None if payload is None else str(payload.path)
 
-    async def async_move_resource_to_block_cache(
-        self, url_or_file_path: str | Path | None
-    ) -> str | None:
-        """Refuse addresses.
-
-        Raises:
-            gr.Error: the file is given as an address.
-        """
-        if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
-            raise gr.Error("addresses are not fetched; upload the file.")
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
+    field.async_move_resource_to_block_cache = place
+    field.preprocess = preprocess
+    return field
 
 
 def own_text(name: str) -> str:

@@ -7,6 +7,7 @@ import gradio as gr
 from unilabel.demo_app import components
 from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.tabs import graph_tab, predict_tab, review_tab
+from unilabel.demo_app.uploads import Inbox
 
 SESSION_SECONDS = 3600  # a visitor's edits are forgotten this long after the page was closed
 FILE_SECONDS = 600  # uploads that nobody asked about
@@ -34,12 +35,13 @@ def build_page(engine: Engine, temp_dir: str) -> gr.Blocks:
     with gr.Blocks(
         title="unilabel", analytics_enabled=False, delete_cache=(60, FILE_SECONDS), fill_width=True
     ) as page:
+        inbox = Inbox(temp_dir)
         state = gr.State(None, time_to_live=SESSION_SECONDS)
         gr.Markdown(_INTRO.format(title=engine.title.replace("*", "")))
         download = components.downloader("download")
         with gr.Tabs():
             with gr.Tab("Predict", id="predict") as tab:
-                again, begin = predict_tab(engine, state, temp_dir)
+                again, begin = predict_tab(engine, state, inbox)
             if engine.predictor.label_space is not None:
                 with gr.Tab("Label graph", id="graph") as graph:
                     graph_tab(engine, state, graph, download)

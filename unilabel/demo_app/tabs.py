@@ -12,6 +12,7 @@ from unilabel.demo_app import actions, components, exports, images, video
 from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.payloads import review_payload
 from unilabel.demo_app.session import Session
+from unilabel.demo_app.uploads import Inbox
 from unilabel.modeling.meta_arch import UNIFIED
 
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "minimal"}
@@ -23,7 +24,7 @@ def _started(engine: Engine, session: Session | None) -> Session:
     return Session.start(engine) if session is None else session
 
 
-def predict_tab(engine: Engine, state: gr.State, temp_dir: str) -> tuple[dict[str, Any], list[Any]]:
+def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str, Any], list[Any]]:
     """Pictures and videos.
 
     Returns:
@@ -35,9 +36,7 @@ def predict_tab(engine: Engine, state: gr.State, temp_dir: str) -> tuple[dict[st
         with gr.Column(scale=1, min_width=300):
             gr.Markdown("**Choose a picture** or drop your own.", elem_classes="ul-intro")
             picker = components.picker("examples")
-            upload = components.Upload(
-                label="Picture", file_types=list(images.SUFFIXES), height=130, elem_id="picture"
-            )
+            upload = components.upload("Picture", images.SUFFIXES, 130, "picture")
             space = gr.Dropdown(
                 actions.space_choices(engine), value=first, label="Label space", elem_id="space"
             )
@@ -54,16 +53,13 @@ def predict_tab(engine: Engine, state: gr.State, temp_dir: str) -> tuple[dict[st
                     label="Short side for the network",
                 )
                 tta = gr.Checkbox(label="Average three sizes and mirror images (slower)")
-                own = components.Upload(
-                    label="Own label_space.json of this model",
-                    file_types=[".json"],
-                    height=110,
-                    elem_id="label-space",
+                own = components.upload(
+                    "Own label_space.json of this model", [".json"], 110, "label-space"
                 )
         with gr.Column(scale=3, min_width=300):
             view = components.viewer("viewer")
     with gr.Accordion("Short video", open=False):
-        _video_part(engine, state, temp_dir, space)
+        _video_part(engine, state, inbox, space)
 
     def show(session: Session | None, *values: Any) -> tuple[Session, str]:
         session = _options(engine, session, values)
@@ -91,11 +87,11 @@ def predict_tab(engine: Engine, state: gr.State, temp_dir: str) -> tuple[dict[st
 
     def picture(session: Session | None, path: str | None, *values: Any) -> tuple[Any, ...]:
         session = _options(engine, session, values)
-        return session, actions.choose_upload(engine, session, path, temp_dir, values[:2]), None
+        return session, actions.choose_upload(engine, session, inbox, path, values[:2]), None
 
     def label_space(session: Session | None, path: str | None, *values: Any) -> tuple[Any, ...]:
         session = _options(engine, session, values)
-        shown = actions.upload_label_space(engine, session, path, temp_dir, values[:2])
+        shown = actions.upload_label_space(engine, session, inbox, path, values[:2])
         return session, shown, None
 
     inputs = [space, beside, side, tta]
@@ -119,23 +115,21 @@ def _options(engine: Engine, session: Session | None, values: Sequence[Any]) -> 
     return session
 
 
-def _video_part(engine: Engine, state: gr.State, temp_dir: str, space: gr.Dropdown) -> None:
+def _video_part(engine: Engine, state: gr.State, inbox: Inbox, space: gr.Dropdown) -> None:
     gr.Markdown(
         f"At most {video.MAX_SECONDS:.0f} seconds; {video.FRAMES_PER_SECOND:.0f} frames of every "
         "second are predicted in the label space above."
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            upload = components.Upload(
-                label="Video", file_types=list(video.SUFFIXES), height=110, elem_id="video-file"
-            )
+            upload = components.upload("Video", video.SUFFIXES, 110, "video-file")
             cancel = gr.Button("Cancel", size="sm")
         with gr.Column(scale=3, min_width=300):
             result = components.video("video")
 
     def run(session: Session | None, path: str | None, name: str) -> Iterator[tuple[Any, ...]]:
         session = _started(engine, session)
-        for status in video.predict_video(engine, session, path, temp_dir, name, 0.6):
+        for status in video.predict_video(engine, session, inbox, path, name, 0.6):
             yield session, status, None
 
     job = upload.upload(

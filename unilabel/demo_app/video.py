@@ -16,7 +16,7 @@ from unilabel.demo_app.actions import BASE, NONE
 from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.payloads import data_url, file_stem
 from unilabel.demo_app.session import Session
-from unilabel.demo_app.uploads import received, shown_name
+from unilabel.demo_app.uploads import Inbox
 from unilabel.visual.overlay import overlay
 
 SUFFIXES = (".mp4", ".webm", ".mov", ".avi", ".mkv", ".m4v")
@@ -33,52 +33,53 @@ def video_status(text: str, share: float | None = None, url: str = "", name: str
 
 
 def predict_video(
-    engine: Engine, session: Session, path: str | None, temp_dir: str, space: str, opacity: float
+    engine: Engine, session: Session, inbox: Inbox, path: str | None, space: str, opacity: float
 ) -> Iterator[str]:
     """Predict a video and yield the progress, at the end the result.
 
-    The uploaded file and the result on the disk are deleted in any case, also when the visitor
-    cancels.
+    Nothing stays on the disk, also when the visitor cancels.
     """
     if space == NONE:
         yield video_status("Choose a label space.")
         return
     try:
-        with received(path, temp_dir) as file, tempfile.TemporaryDirectory(dir=temp_dir) as folder:
-            name = f"{file_stem(file.name)}_labels.webm"
-            result = Path(folder, name)
-            rate, frames = read_frames(file)
+        name, data = inbox.take(path, engine.limits.max_bytes)
+        with tempfile.TemporaryDirectory() as folder:
+            source, result = Path(folder, "source"), Path(folder, "result.webm")
+            source.write_bytes(data)
+            rate, frames = read_frames(source, name)
             predictor = session.predictor(engine, edited=not space.startswith(BASE))
-            writer = None
+            height, width = frames[0].shape[:2]
+            code = cv2.VideoWriter.fourcc(*"VP80")
+            writer = cv2.VideoWriter(str(result), code, rate, (width, height))
+            if not writer.isOpened():
+                raise UniLabelError("this server cannot write WebM videos.")
             for index, frame in enumerate(frames):
                 encoded = predictor.encode(frame, session.short_side)
                 answer = predictor.predict(encoded, space.removeprefix(BASE), confidence=False)
                 picture = overlay(frame, answer.labels, answer.colors, opacity)
-                if writer is None:
-                    size = (frame.shape[1], frame.shape[0])
-                    code = cv2.VideoWriter.fourcc(*"VP80")
-                    writer = cv2.VideoWriter(str(result), code, rate, size)
-                    if not writer.isOpened():
-                        raise UniLabelError("this server cannot write WebM videos.")
                 writer.write(np.ascontiguousarray(picture[..., ::-1]))
                 share = (index + 1) / len(frames)
                 yield video_status(f"Frame {index + 1} of {len(frames)}", min(share, 0.99))
-            if writer is not None:
-                writer.release()
+            writer.release()
             url = data_url(result.read_bytes(), "video/webm")
-        yield video_status(f"{len(frames)} frames, {rate:.0f} per second", 1.0, url, name)
+        text = f"{len(frames)} frames, {rate:.0f} per second"
+        yield video_status(text, 1.0, url, f"{file_stem(name)}_labels.webm")
     except UniLabelError as error:
         yield video_status(str(error))
 
 
-def read_frames(file: Path) -> tuple[float, list[NDArray[np.uint8]]]:
+def read_frames(file: Path, name: str) -> tuple[float, list[NDArray[np.uint8]]]:
     """Frames per second and (H, W, 3) RGB frames, reduced in number and size.
+
+    Args:
+        file: where it lies.
+        name: its name, for the suffix and for messages.
 
     Raises:
         UniLabelError: it is no video, or too long or too large.
     """
-    name = shown_name(file)
-    if file.suffix.lower() not in SUFFIXES:
+    if Path(name).suffix.lower() not in SUFFIXES:
         raise UniLabelError(f"{name} is no video; accepted are {', '.join(SUFFIXES)}.")
     capture = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG)
     try:
