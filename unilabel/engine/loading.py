@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 import yaml
@@ -67,15 +68,17 @@ def config_of(dump: str, source: str) -> CfgNode:
         loaded = yaml.safe_load(dump)
     except yaml.YAMLError as error:
         raise UniLabelError(f"{source}: its configuration is not plain YAML: {error}") from error
-    _merge_known(cfg, loaded)
+    _merge_known(cfg, loaded, source)
     return cfg
 
 
-def _merge_known(cfg: CfgNode, loaded: dict) -> None:
+def _merge_known(cfg: CfgNode, loaded: Any, source: str) -> None:
+    if not isinstance(loaded, dict):
+        raise UniLabelError(f"{source}: its configuration is not plain YAML of KEY: value lines.")
     for key, value in loaded.items():
         if key not in cfg:
             continue
         if isinstance(cfg[key], CfgNode):
-            _merge_known(cfg[key], value)
+            _merge_known(cfg[key], value, source)
         else:
             cfg[key] = value
