@@ -57,7 +57,7 @@ def test_answers_go_through_the_mapping_of_the_dataset(mode: str, dataset_id: in
     block = MAPPING.split(SIZES, dim=1)[dataset_id]
     assert torch.equal(head.dataset_mapping(dataset_id), block)
     expected = dataset_logits(head.unified_logits(pixels(), dataset_id), block, mode)
-    assert torch.equal(head(pixels(), dataset_id), expected)
+    assert torch.allclose(head(pixels(), dataset_id), expected, atol=1e-5)  # folded order of sums
     assert expected.shape == (2, SIZES[dataset_id], 3, 4)
 
 
