@@ -142,7 +142,7 @@ def _contained(entry: Any, where: str) -> list[tuple[tuple[str, str], tuple[str,
 def add_text(
     meanings: list[ClassMeaning | None], label_spaces: LabelSpaceSet, encoder: str
 ) -> list[ClassMeaning | None]:
-    """Ask the text merge about classes that no table knows.
+    """Ask the text merge about classes that no table knows; names without a vote keep none.
 
     Args:
         meanings: C meanings.
@@ -166,7 +166,8 @@ def add_text(
             meaning = meanings[offset + class_id]
             rows = columns[i][:, class_id]
             score = torch.where(columns[-1][rows], weights[-1][rows], 0.0)
-            if (meaning is None or not meaning.known) and score.numel() and float(score.max()) > 0:
+            unknown = meaning is not None and not meaning.known
+            if unknown and score.numel() and float(score.max()) > 0:
                 best = int(score.max(0).values.argmax())
                 result[offset + class_id] = ClassMeaning(
                     True, target.class_names[best], f"text {float(score.max()):.2f}"

@@ -1,0 +1,348 @@
+"""Ground truth in every form, the local scores, and the threshold tool."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unilabel.core.errors import UniLabelError
+from unilabel.predictor import build_predictor
+from unilabel.submission.calibration import ThresholdSweep, best_point
+from unilabel.submission.formats import get_benchmark
+from unilabel.submission.label_png import encode_png
+from unilabel.submission.labeller import Labeller
+from unilabel.submission.reported import TABLE_4, negative_weight
+from unilabel.submission.results import ResultSet
+from unilabel.submission.scorer import CityscapesScorer
+from unilabel.submission.truth import open_truth
+from unilabel.submission.void import VoidPolicy
+from unilabel.submission.wilddash_scores import score_frames, void_share, wilddash_labels
+from unilabel.submission.zero_shot import class_meanings, zero_shot_table
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STEMS = ["at0001_100000", "be0002_100000", "zw0003_100000"]
+evaluate: Callable[[list[str]], int] = runpy.run_path(str(REPOSITORY / "tools/wilddash_eval.py"))[
+    "main"
+]
+calibrate: Callable[[list[str]], int] = runpy.run_path(str(REPOSITORY / "tools/calibrate_void.py"))[
+    "main"
+]
+
+# raw id, is a thing, is a crowd: three cars (one a crowd), a manhole on the road, a bridge (void)
+SEGMENTS = [(7, 0, 0), (26, 1, 0), (26, 1, 0), (26, 1, 1), (41, 1, 0), (15, 0, 0), (31, 1, 0)]
+
+
+def layout(seed: int) -> np.ndarray:
+    """(20, 30) index of a segment; -1: no segment."""
+    index = np.zeros((20, 30), int)
+    index[:3] = -1
+    index[5:9, 2:8], index[5:9, 10:12], index[10:14, 2:20] = 1, 2, 3
+    index[15:17, 25:28], index[18:], index[12:14, 22:29] = 4, 5, 6
+    return np.roll(index, seed, 1)
+
+
+def write_panoptic(root: Path) -> Path:
+    (root / "panoptic").mkdir(parents=True)
+    annotations = []
+    for seed, stem in enumerate(STEMS):
+        index = layout(seed)
+        codes = np.where(index < 0, 0, index * 70000 + 300)
+        rgb = np.stack([codes & 255, codes >> 8 & 255, codes >> 16], -1).astype(np.uint8)
+        Image.fromarray(rgb).save(root / "panoptic" / f"{stem}.png")
+        annotations.append(
+            {
+                "file_name": f"{stem}.png",
+                "segments_info": [
+                    {"id": i * 70000 + 300, "category_id": raw, "iscrowd": crowd}
+                    for i, (raw, _, crowd) in enumerate(SEGMENTS)
+                ],
+            }
+        )
+    categories = [{"id": raw, "isthing": thing} for raw, thing, _ in SEGMENTS]
+    data = {"annotations": annotations, "categories": categories}
+    (root / "panoptic.json").write_text(json.dumps(data))
+    return root
+
+
+def write_ids(root: Path) -> Path:
+    (root / "labels").mkdir(parents=True)
+    for seed, stem in enumerate(STEMS):
+        index = layout(seed)
+        raw = np.array([*[s[0] for s in SEGMENTS], 0])[index]
+        whole = np.array([*[bool(t and not c) for _, t, c in SEGMENTS], False])[index]
+        instances = np.where(whole, raw * 1000 + index, raw)
+        Image.fromarray(raw.astype(np.uint8)).save(root / "labels" / f"{stem}_labelIds.png")
+        Image.fromarray(instances.astype(np.uint16)).save(
+            root / "labels" / f"{stem}_instanceIds.png"
+        )
+    return root
+
+
+def prediction(seed: int) -> np.ndarray:
+    ids = np.array([7, 26, 26, 27, 7, 11, 31, 23], np.uint8)[layout(seed)]
+    ids[6:8, 4:7], ids[12:13] = 0, 7
+    return ids
+
+
+def write_results(path: Path, folder: str = "") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for seed, stem in enumerate(STEMS):
+            archive.writestr(f"{folder}{stem}.png", encode_png(prediction(seed)))
+    return path
+
+
+@pytest.fixture(params=["panoptic", "ids"])
+def truth_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    write = {"panoptic": write_panoptic, "ids": write_ids}[request.param]
+    return write(tmp_path / "wilddash")
+
+
+def test_both_forms_of_ground_truth_say_the_same(tmp_path: Path) -> None:
+    one = open_truth(write_panoptic(tmp_path / "a"))
+    two = open_truth(write_ids(tmp_path / "b"))
+    assert one.stems == two.stems == STEMS
+    for seed, stem in enumerate(STEMS):
+        (ids, (numbers, classes)), (ids2, (numbers2, classes2)) = one.load(stem), two.load(stem)
+        assert (ids == ids2).all()
+        index = layout(seed)
+        assert set(np.unique(ids)) == {0, 7, 26, 31}
+        assert (ids[index == 4] == 7).all()  # a manhole is road
+        assert not ids[(index == 5) | (index < 0)].any()
+        # two cars and the tram; the manhole is a thing, but not of a class that has instances
+        for found, owners in ((numbers, classes), (numbers2, classes2)):
+            pairs = {(int(owners[n]), int((found == n).sum())) for n in range(1, len(owners))}
+            assert {p for p in pairs if p[0] != 7} == {(26, 24), (26, 8), (31, 14)}
+
+
+def test_the_scores_are_those_of_a_count_by_hand(truth_folder: Path, tmp_path: Path) -> None:
+    results = ResultSet(write_results(tmp_path / "val.zip", "semantic/"))
+    report = score_frames(results, open_truth(truth_folder), STEMS)
+    scorer = CityscapesScorer(wilddash_labels())
+    car = np.zeros(3)
+    for seed, stem in enumerate(STEMS):
+        ids, instances = open_truth(truth_folder).load(stem)
+        scorer.add(prediction(seed), ids, instances)
+        car += [
+            ((prediction(seed) == 26) & (ids == 26)).sum(),
+            (ids == 26).sum(),
+            ((prediction(seed) == 26) & (ids != 26) & (ids != 0)).sum(),
+        ]
+    assert report["frames"] == 3
+    assert report["classes_26"]["iou"]["car"] == pytest.approx(
+        100 * car[0] / (car[1] + car[2]), abs=1e-4
+    )
+    assert report["average_sizes"]["car"] == 16.0
+    assert report["classes_26"]["iou"]["bus"] is None
+    assert "onrails" not in report["classes_25"]["iou"]
+    for key, value in scorer.scores().averages.items():
+        assert report["classes_26"][key] == pytest.approx(100 * value, abs=1e-4)
+
+
+def test_the_tool(truth_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pred = write_results(tmp_path / "val.zip")
+    shared = truth_folder / "test/images"
+    shared.mkdir(parents=True)
+    (shared / f"{STEMS[0]}.jpg").write_bytes(b"x")
+    negative = tmp_path / "negative"
+    negative.mkdir()
+    for i, share in enumerate((0, 5, 10)):
+        ids = np.full((10, 10), 7, np.uint8)
+        ids[:share] = 0
+        (negative / f"indoor{i}.png").write_bytes(encode_png(ids))
+    tags = tmp_path / "tags.json"
+    severity = dict(zip(STEMS, ("none", "low", "high"), strict=True))
+    tags.write_text(json.dumps({s: {"blur": v} for s, v in severity.items()}))
+    output = tmp_path / "scores.json"
+    options = ["--pred", str(pred), "--gt", str(truth_folder)]
+    more = ["--negative", str(negative), "--tags", str(tags), "--output", str(output)]
+    assert evaluate([*options, *more]) == 0
+    printed = capsys.readouterr().out
+    assert "1 frames that are also in the benchmark are excluded" in printed
+    assert "reported (server): paper, trained" in printed
+    assert "47.50" in printed  # iIoU class of that row
+    assert "stand-in" in printed
+    report = json.loads(output.read_text())
+    assert report["frames"] == 2
+    assert report["benchmark_frames_excluded"] == [STEMS[0]]
+    assert report["void_on_negatives_stand_in"]["void_pixels"] == 50.0
+    assert report["void_on_negatives_stand_in"]["least_of_images"] == 0.0
+    assert report["hazards"]["blur"]["none"] is None
+    assert report["hazards"]["blur"]["low"] > 0
+    assert report["hazards"]["blur"]["impact"] is None
+
+
+def test_hazards_compare_subsets(tmp_path: Path) -> None:
+    results = ResultSet(write_results(tmp_path / "val.zip"))
+    truth = open_truth(write_panoptic(tmp_path / "gt"))
+    severity = ("none", "low", "high")
+    tags = {s: {"blur": v} for s, v in zip(STEMS, severity, strict=True)}
+    blur = score_frames(results, truth, STEMS, tags)["hazards"]["blur"]
+    for stem, name in zip(STEMS, severity, strict=True):
+        alone = score_frames(results, truth, [stem])
+        assert blur[name] == alone["classes_26"]["miou_class"]
+    expected = 1 - min(blur["low"], blur["high"]) / max(blur["none"], blur["low"])
+    assert blur["impact"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_missing_results_are_told(
+    truth_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pred"
+    folder.mkdir()
+    (folder / f"{STEMS[1]}.png").write_bytes(encode_png(prediction(1)))
+    options = ["--pred", str(folder), "--gt", str(truth_folder)]
+    assert evaluate(options) == 2
+    assert "2 of 3 frames have no result" in capsys.readouterr().err
+    assert evaluate([*options, "--subset"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 frames without a result are left out" in printed
+    assert "not known and not excluded" in printed
+
+
+def test_wrong_files_are_told(
+    truth_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def error_of(pred: Path, gt: Path = truth_folder) -> str:
+        assert evaluate(["--pred", str(pred), "--gt", str(gt), "--subset"]) == 2
+        return capsys.readouterr().err
+
+    folder = tmp_path / "pred"
+    folder.mkdir()
+    assert "has no PNG" in error_of(folder)
+    file = folder / f"{STEMS[0]}.png"
+    Image.new("RGB", (30, 20)).save(file)
+    assert "RGB" in error_of(folder)
+    Image.new("L", (31, 20), 7).save(file)
+    assert f"frame {STEMS[0]}" in error_of(folder)
+    Image.new("L", (30, 20), 255).save(file)
+    assert "id 255" in error_of(folder)
+    file.write_bytes(file.read_bytes()[:60])
+    assert "truncated" in error_of(folder)
+    assert "neither" in error_of(tmp_path / "nothing.zip")
+    assert "panoptic.json" in error_of(folder, tmp_path / "empty")
+
+
+def test_damaged_ground_truth_is_told(tmp_path: Path) -> None:
+    root = write_panoptic(tmp_path / "gt")
+    data = json.loads((root / "panoptic.json").read_text())
+    data["annotations"][0]["segments_info"].pop()
+    (root / "panoptic.json").write_text(json.dumps(data))
+    with pytest.raises(UniLabelError, match="segment 420300"):
+        open_truth(root).load(STEMS[0])
+    data["annotations"][0]["segments_info"][0]["category_id"] = 99
+    data["annotations"][0]["segments_info"].append({"id": 420300, "category_id": 31})
+    (root / "panoptic.json").write_text(json.dumps(data))
+    with pytest.raises(UniLabelError, match=r"id 99, expected 0\.\.80"):
+        open_truth(root).load(STEMS[0])
+    (root / "panoptic.json").write_text('{"annotations": [1]}')
+    with pytest.raises(UniLabelError, match="no panoptic annotation"):
+        open_truth(root)
+
+
+def test_void_share_counts_pixels_not_images(tmp_path: Path) -> None:
+    for name, ids in (("a", np.zeros((10, 10))), ("b", np.full((10, 30), 7))):
+        (tmp_path / f"{name}.png").write_bytes(encode_png(ids.astype(np.uint8)))
+    share = void_share(ResultSet(tmp_path))
+    assert (share["void_pixels"], share["mean_of_images"]) == (25.0, 50.0)
+
+
+def test_reported_numbers_of_the_paper() -> None:
+    assert TABLE_4[4].meta == 40.5
+    assert TABLE_4[-1].meta == 50.0
+    assert 0.1 < negative_weight() < 0.25
+
+
+# --- the threshold ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def labeller(toy_weights: Path) -> Labeller:
+    predictor = build_predictor(toy_weights)
+    spaces = predictor.model.label_spaces
+    table = zero_shot_table(spaces, predictor.label_space, class_meanings(spaces))
+    return Labeller(predictor, get_benchmark("wilddash2"), table, VoidPolicy())
+
+
+def photo(seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), np.uint8)
+    return np.repeat(np.repeat(coarse, 12, 0), 12, 1).copy()
+
+
+def test_the_sweep_equals_predictions_with_each_threshold(labeller: Labeller) -> None:
+    random = np.random.default_rng(3)
+    ids = np.array([0, 7, 23, 26, 11, 255], np.uint8)
+    pairs = [(photo(i), ids[random.integers(0, 6, (60, 84))]) for i in range(3)]
+    sweep = ThresholdSweep(labeller)
+    for image, truth in pairs:
+        sweep.add(image, truth)
+    points = sweep.points(0.3)
+    for step in (0, 5, 8, 20):
+        exact = Labeller(
+            labeller.predictor,
+            labeller.benchmark,
+            labeller.table,
+            VoidPolicy(True, step / 100),
+        )
+        written = [exact(image) for image, _ in pairs]
+        void = [(p[t == 0] == 0) for p, (_, t) in zip(written, pairs, strict=True)]
+        kept = [(p[(t != 0) & (t != 255)] != 0) for p, (_, t) in zip(written, pairs, strict=True)]
+        scorer = CityscapesScorer(wilddash_labels())
+        for p, (_, t) in zip(written, pairs, strict=True):
+            scorer.add(p, np.where(t == 255, 0, t))
+        ious = [scorer.scores().iou[name] for name in ("road", "sky", "car", "building")]
+        point = points[step]
+        assert point.void == pytest.approx(np.concatenate(void).mean(), abs=1e-3)
+        assert point.kept == pytest.approx(np.concatenate(kept).mean(), abs=1e-3)
+        assert point.miou == pytest.approx(np.mean(ious), abs=1e-3)
+        assert point.score == pytest.approx(0.7 * point.miou + 0.3 * point.void)
+    best = best_point(points)
+    assert best.score == max(p.score for p in points)
+    shares = [p.void for p in points]
+    assert shares == sorted(shares)
+
+
+def test_a_sweep_needs_both_kinds_of_pixels(labeller: Labeller) -> None:
+    for value, words in ((0, "with a class"), (7, "known to be void")):
+        sweep = ThresholdSweep(labeller)
+        sweep.add(photo(0), np.full((60, 84), value, np.uint8))
+        with pytest.raises(UniLabelError, match=words):
+            sweep.points(0.5)
+
+
+def test_the_threshold_tool(
+    toy_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "mine"
+    for part in ("images", "labels"):
+        (root / part / "val").mkdir(parents=True)
+    names = ["road", "sky", "bench", "sofa", "vehicle"]
+    for i in range(4):
+        Image.fromarray(photo(i)).save(root / f"images/val/{i}.png")
+        ids = np.random.default_rng(i).integers(0, 5, (60, 84)).astype(np.uint8)
+        Image.fromarray(ids).save(root / f"labels/val/{i}.png")
+    classes = [{"id": i, "name": name} for i, name in enumerate(names)]
+    (root / "classes.json").write_text(json.dumps({"name": "mine", "classes": classes}))
+    output = tmp_path / "threshold.json"
+    options = ["--weights", str(toy_weights), "--folders", str(root), "--output", str(output)]
+    assert calibrate([*options, "--limit", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "mine: void: bench" in printed
+    assert "mine: not used: sofa, vehicle" in printed
+    threshold = json.loads(output.read_text())["threshold"]
+    assert f"use: --void unmapped threshold={threshold:g}" in printed
+    assert (
+        calibrate([*options, "--void-classes", "unknown", "--negative", str(root / "images")]) == 0
+    )
+    assert "mine: void: bench, sofa" in capsys.readouterr().out
+    assert calibrate([*options, "--void", "threshold=0.5"]) == 2
+    assert "leave it out" in capsys.readouterr().err
+    assert calibrate([*options, "--void-classes", "mine:chair"]) == 2
+    assert "no class 'chair'" in capsys.readouterr().err
+    assert calibrate([*options, "--negative-weight", "3"]) == 2
