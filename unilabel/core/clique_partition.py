@@ -35,6 +35,7 @@ from unilabel.core.clique_search import CliqueGraph, CliqueSearch, Floats, Found
 
 TOLERANCE = 1e-7  # of reduced costs; HiGHS is about as exact as that
 SMALL_COMPONENT = 64  # components below this many vertices are solved together
+# A component is solved without column generation up to so many columns and so much work.
 DIRECT_COLUMNS = 5_000
 DIRECT_WORK = 2_000_000
 MAX_ROUNDS = 100
@@ -75,20 +76,17 @@ class Partition:
     num_columns: int
 
 
-def partition_cliques(
-    graph: CliqueGraph, penalty: float, limits: Limits, direct_columns: int = DIRECT_COLUMNS
-) -> Partition:
+def partition_cliques(graph: CliqueGraph, penalty: float, limits: Limits) -> Partition:
     """Find the cheapest partition into cliques, one connected component after the other.
 
     Args:
         graph: edges between vertices that may share a cluster, with their weights.
         penalty: price of a cluster, at least 0.
         limits: budgets; exceeding them costs the proof of optimality, not the validity.
-        direct_columns: up to this many columns a component is solved without column generation.
     """
     parts = []
     for vertices in _components(graph):
-        part = _solve(graph.subgraph(vertices), penalty, limits, direct_columns)
+        part = _solve(graph.subgraph(vertices), penalty, limits)
         clusters = [tuple(int(vertices[v]) for v in cluster) for cluster in part.clusters]
         parts.append(Partition(clusters, part.cost, part.bound, part.num_columns))
     return Partition(
@@ -165,10 +163,10 @@ class _Columns:
         self.costs += other.costs
 
 
-def _solve(graph: CliqueGraph, penalty: float, limits: Limits, direct: int) -> Partition:
+def _solve(graph: CliqueGraph, penalty: float, limits: Limits) -> Partition:
     """Solve one component: all columns when they are few, else by column generation."""
     price = np.full(graph.num_vertices, penalty)
-    budget = {"max_columns": direct, "max_work": DIRECT_WORK}
+    budget = {"max_columns": DIRECT_COLUMNS, "max_work": DIRECT_WORK}
     # With all duals 0 the reduced cost is the cost; a column that costs 0 or more is not needed.
     found = CliqueSearch(graph, penalty, price, price, 0.0, **budget).run()
     if found.complete:

@@ -125,6 +125,7 @@ def solve_mapping(
     weak = matrix & (share < prune_ratio / share.size)
     weak[np.where(matrix, transport.log_plan, -np.inf).argmax(0), np.arange(classes)] = False
     updated = marginal_momentum * marginal + (1 - marginal_momentum) * share.sum(0)
+    updated = np.maximum(updated, np.finfo(np.float64).tiny)  # a class never dies out
     return MappingSolution(matrix & ~weak, share, updated, transport.iterations, transport.error)
 
 
