@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,7 +151,7 @@ class DemoServer:
     seconds: float
 
 
-def start_demo(folder: Path, weights: Path | None, deadline: float = 180) -> Iterator[DemoServer]:
+def _start_demo(folder: Path, weights: Path | None, deadline: float = 180) -> Iterator[DemoServer]:
     """Run demo/app.py on a free port until the generator is closed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -189,4 +189,10 @@ def demo_server(
 ) -> Iterator[DemoServer]:
     """The demo with a tiny model of random weights."""
     pytest.importorskip("gradio")
-    yield from start_demo(tmp_path_factory.mktemp("demo"), toy_weights)
+    yield from _start_demo(tmp_path_factory.mktemp("demo"), toy_weights)
+
+
+@pytest.fixture(scope="session")
+def start_demo() -> Callable[..., Iterator[DemoServer]]:
+    """The function (folder, weights or None) that runs a demo until its generator is closed."""
+    return _start_demo

@@ -1,0 +1,317 @@
+"""The demo in a real browser. UNILABEL_SCREENSHOTS=DIR keeps pictures of every page."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.synthetic import render_scene
+from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.visual.graph_page import write_graph_page
+
+pytest.importorskip("playwright")
+pytest.importorskip("detectron2")
+pytestmark = [pytest.mark.browser, pytest.mark.d2, pytest.mark.slow]
+
+PATIENCE = 60_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory,
+    start_demo: Callable[..., Iterator[Any]],
+    request: pytest.FixtureRequest,
+) -> Iterator[Any]:
+    """The demo without arguments; without a model in the repository, with a random one."""
+    from unilabel.demo_app.weights import find_weights
+
+    try:
+        find_weights(None)
+        weights = None
+    except UniLabelError:
+        weights = request.getfixturevalue("toy_weights")
+    yield from start_demo(tmp_path_factory.mktemp("demo"), weights)
+
+
+class Visit:
+    """A page with everything that it asks for and complains about."""
+
+    def __init__(self, browser: Any, url: str, width: int, name: str, folder: Path) -> None:
+        self.name = f"{name}_{width}"
+        self.folder = Path(os.environ.get("UNILABEL_SCREENSHOTS") or folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, accept_downloads=True
+        )
+        self.page = context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.foreign: list[str] = []
+        self.failed: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", self._request)
+        self.page.on("response", self._response)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.url = url
+        self.page.goto(url)
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith((self.url, "data:", "blob:")):
+            self.foreign.append(request.url)
+
+    def _response(self, response: Any) -> None:
+        if response.status >= 400:
+            self.failed.append(f"{response.status} {response.url}")
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def shot(self, what: str) -> None:
+        self.page.wait_for_timeout(400)
+        self.page.screenshot(path=self.folder / f"{self.name}_{what}.png", full_page=True)
+
+    def run(self, viewer: str) -> str:
+        """Number of the answer that a viewer shows."""
+        found = self.page.locator(f"#{viewer} .ul-panels").get_attribute("data-run")
+        return found or ""
+
+    def next_run(self, viewer: str, before: str) -> None:
+        self.page.wait_for_function(
+            "([id, old]) => { const p = document.querySelector(`#${id} .ul-panels`);"
+            " return p && p.dataset.run && p.dataset.run !== old; }",
+            arg=[viewer, before],
+        )
+
+    def pixels(self, viewer: str) -> str:
+        """The first label map of a viewer."""
+        drawn: str = self.page.locator(f"#{viewer} canvas").first.evaluate("c => c.toDataURL()")
+        return drawn
+
+    def choose(self, field: str, option: str) -> None:
+        """Choose in a dropdown of Gradio."""
+        self.page.locator(f"#{field} input").click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name).click()
+
+    def check(self) -> None:
+        assert self.foreign == []
+        assert self.failed == []
+        assert self.complaints == []
+
+
+def wide_photo(path: Path) -> Path:
+    scene = render_scene(np.random.default_rng(3), "toy_city")[0]
+    Image.fromarray(scene).resize((1920, 1080), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_from_start_to_saved_label_space(
+    browser: Any, server: Any, tmp_path: Path, width: int
+) -> None:
+    visit = Visit(browser, server.url, width, "demo", tmp_path)
+    page = visit.page
+    visit.next_run("viewer", "")
+    visit.shot("1_start")
+
+    # an example, and its label under the pointer
+    before = visit.run("viewer")
+    start = time.perf_counter()
+    page.locator("#examples button").nth(2).click()
+    visit.next_run("viewer", before)
+    print(f"\nexample: {time.perf_counter() - start:.2f} s")
+    page.locator("#viewer .ul-frame").first.click(position={"x": 40, "y": 40})
+    assert "sure" in page.locator("#viewer .ul-spot").inner_text()
+    assert page.locator("#viewer .ul-spot dd").count() == 4
+
+    # two label spaces side by side
+    before = visit.run("viewer")
+    visit.choose("beside", "Toy streets, mixed classes")
+    visit.next_run("viewer", before)
+    assert page.locator("#viewer .ul-panel").nth(1).get_attribute("data-space") == "toy_idd"
+    visit.shot("2_two_spaces")
+
+    # the legend isolates a label
+    whole = visit.pixels("viewer")
+    page.locator("#viewer .ul-legend button").first.click()
+    assert visit.pixels("viewer") != whole
+    page.locator("#viewer .ul-legend button").first.click()
+    assert visit.pixels("viewer") == whole
+    page.locator("#viewer .ul-opacity").fill("100")
+    with page.expect_download() as download:
+        page.locator("#viewer .ul-get-labels").first.click()
+    with Image.open(download.value.path()) as labels:
+        assert labels.mode == "L"
+
+    # the graph
+    visit.tab("Label graph")
+    page.wait_for_selector("#graph .ul-node")
+    visit.shot("3_graph")
+    page.locator("#graph .ul-node.unified").first.click()
+    assert "Stands for" in page.locator("#graph .ul-side").inner_text()
+    page.locator("#graph .ul-search").fill("traffic sign")
+    assert "found" in page.locator("#graph .ul-found").inner_text()
+    page.keyboard.press("Enter")
+    visit.shot("4_graph_search")
+    page.locator("#graph .ul-search").fill("")
+    page.locator("#graph .ul-toggle").click()
+    assert page.locator("#graph .ul-table tbody tr").count() > 5
+    visit.shot("5_graph_table")
+    with page.expect_download() as download:
+        page.locator("#export-png").click()
+    assert download.value.suggested_filename == "label_graph.png"
+
+    # an edit, its effect, and its way back
+    visit.tab("Review")
+    page.wait_for_selector("#review .ul-card")
+    visit.next_run("review-viewer", "")
+    visit.shot("6_review")
+    label = _largest_label(visit)
+    select = page.locator(f'#review .ul-card[data-id="{label}"] select').first
+    _show_card(page, label)
+    select.focus()
+    old = select.input_value()
+    other = next(v for v in ("0", "1", "2") if v != old)
+    before, seen = visit.run("review-viewer"), visit.pixels("review-viewer")
+    start = time.perf_counter()
+    select.select_option(other)
+    visit.next_run("review-viewer", before)
+    print(f"edit: {time.perf_counter() - start:.2f} s")
+    visit.shot("7_review_edited")
+    problem = page.locator("#review .ul-error").count() > 0
+    if not problem:
+        assert visit.pixels("review-viewer") != seen
+        with page.expect_download() as download:
+            page.locator("#save").click()
+        saved = UnifiedLabelSpace.load(download.value.path())
+        assert "human" in {link.source for link in saved.links.values()}
+    before = visit.run("review-viewer")
+    page.locator("#review .ul-undo").click()
+    visit.next_run("review-viewer", before)
+    assert visit.pixels("review-viewer") == seen
+    visit.check()
+
+
+def _largest_label(visit: Visit) -> str:
+    """Unified label of most pixels that shares its class of the first dataset with another one.
+
+    Moving it cannot leave a class without a label, and shows.
+    """
+    page = visit.page
+    before = visit.run("review-viewer")
+    visit.choose("review-space", "Unified labels")
+    visit.next_run("review-viewer", before)
+    entries = page.locator("#review-viewer .ul-legend button")
+    found: str = entries.first.get_attribute("data-id")
+    before = visit.run("review-viewer")
+    visit.choose("review-space", "Toy streets, fine classes")
+    visit.next_run("review-viewer", before)
+    return found
+
+
+def _show_card(page: Any, label: str) -> None:
+    page.locator("#review select").first.select_option("id")
+    card = page.locator(f'#review .ul-card[data-id="{label}"]')
+    card.scroll_into_view_if_needed()
+
+
+def test_large_photo_within_seconds(browser: Any, server: Any, tmp_path: Path) -> None:
+    visit = Visit(browser, server.url, 1400, "photo", tmp_path)
+    visit.next_run("viewer", "")
+    before = visit.run("viewer")
+    start = time.perf_counter()
+    visit.page.locator("#picture input[type=file]").set_input_files(wide_photo(tmp_path / "p.png"))
+    visit.next_run("viewer", before)
+    print(f"\n1920 x 1080: {time.perf_counter() - start:.2f} s, page {server.seconds:.1f} s")
+    visit.shot("1920")
+    assert visit.page.locator("#viewer .ul-error").count() == 0
+    visit.check()
+
+
+def test_a_bad_file_is_explained(browser: Any, server: Any, tmp_path: Path) -> None:
+    visit = Visit(browser, server.url, 420, "bad", tmp_path)
+    visit.next_run("viewer", "")
+    (tmp_path / "bad.png").write_bytes(b"<script>alert(1)</script>")
+    visit.page.locator("#picture input[type=file]").set_input_files(tmp_path / "bad.png")
+    visit.page.wait_for_selector("#viewer .ul-error")
+    assert "bad.png is no image" in visit.page.locator("#viewer .ul-error").inner_text()
+    visit.shot("upload")
+    visit.check()
+
+
+def test_graph_of_448_labels(browser: Any, large_space: UnifiedLabelSpace, tmp_path: Path) -> None:
+    file = tmp_path / "graph.html"
+    write_graph_page(large_space, file, "Large label space")
+    start = time.perf_counter()
+    visit = Visit(browser, f"file://{file}", 1400, "large", tmp_path)
+    page = visit.page
+    assert page.locator(".ul-node").count() == 448 + 217
+    seconds = time.perf_counter() - start
+    print(f"\ngraph of 448 + 217 nodes: {seconds:.2f} s")
+    assert seconds < 3
+    visit.shot("1_all")
+    page.locator(".ul-search").fill("railing 132")
+    page.keyboard.press("Enter")
+    assert page.locator(".ul-side h3").inner_text().startswith("railing 132")
+    visit.shot("2_search")
+    for dataset in range(7):
+        page.locator(".ul-chip").nth(dataset).dblclick()
+        boxes = page.evaluate(
+            "[...document.querySelectorAll('.ul-node text')].map(t => {"
+            " const b = t.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; })"
+        )
+        assert len(boxes) > 20
+        assert _overlaps(np.array(boxes)) == 0
+        page.locator(".ul-bar button", has_text="All").click()
+    page.locator(".ul-chip").first.dblclick()
+    page.locator(".ul-search").fill("")
+    visit.shot("3_one_dataset")
+    page.locator(".ul-toggle").click()
+    assert page.locator(".ul-table tbody tr").count() > 20
+    visit.shot("4_table")
+    visit.check()
+
+
+def _overlaps(boxes: np.ndarray) -> int:
+    """Pairs of texts that cover each other by more than a pixel."""
+    left = np.maximum(boxes[:, None, 0], boxes[None, :, 0])
+    top = np.maximum(boxes[:, None, 1], boxes[None, :, 1])
+    right = np.minimum(boxes[:, None, 2], boxes[None, :, 2])
+    bottom = np.minimum(boxes[:, None, 3], boxes[None, :, 3])
+    return int(np.triu((right - left > 1) & (bottom - top > 1), 1).sum())
+
+
+def test_texts_of_a_label_space_are_never_markup(
+    browser: Any, server: Any, toy_space: UnifiedLabelSpace, tmp_path: Path
+) -> None:
+    visit = Visit(browser, server.url, 1400, "markup", tmp_path)
+    visit.next_run("viewer", "")
+    data = toy_space.to_dict()
+    for entry in data["labels"]:
+        entry["name"] = f'<img src=x onerror="window.bad=1">{entry["id"]}'
+    (tmp_path / "edited.json").write_text(json.dumps(data))
+    before = visit.run("viewer")
+    visit.page.get_by_role("button", name="More").click()
+    visit.page.locator("#label-space input[type=file]").set_input_files(tmp_path / "edited.json")
+    visit.next_run("viewer", before)
+    first_note = visit.page.locator("#viewer .ul-note").first.inner_text()
+    if "in use" in first_note:  # the repository's own model may have other unified labels
+        assert "<img src=x" in visit.page.locator("#viewer .ul-legend").inner_text()
+    visit.tab("Label graph")
+    visit.page.wait_for_selector("#graph .ul-node")
+    visit.tab("Review")
+    visit.page.wait_for_selector("#review .ul-card")
+    assert visit.page.evaluate("window.bad === undefined")
+    visit.check()
