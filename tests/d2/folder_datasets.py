@@ -18,7 +18,8 @@ def write_folder(
 ) -> Path:
     """A dataset named like its folder; images show the label's colours and are lossless."""
     names = classes.split()
-    content = {"name": root.name, "classes": [{"id": i, "name": n} for i, n in enumerate(names)]}
+    classes = [{"id": i, "name": n, "description": f"A {n}."} for i, n in enumerate(names)]
+    content = {"name": root.name, "classes": classes}
     for split, count in (("train", train), ("val", val)):
         for kind in ("images", "labels"):
             (root / kind / split).mkdir(parents=True, exist_ok=True)

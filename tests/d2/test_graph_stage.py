@@ -161,6 +161,22 @@ def test_orthogonality_loss_is_weighted_and_optional() -> None:
     assert not one["loss_orth"].requires_grad
 
 
+def test_dataset_without_labelled_pixels_adds_nothing() -> None:
+    stage = Stage(GRAPH__HARD_SHARE=0.0)
+    batch = stage.cache.batch(16, torch.Generator().manual_seed(0))
+    empty = [(x[:0], y[:0]) for x, y in batch]
+    whole = float(stage.learner.step(0, batch)["loss_ce/graph"])
+    parts = [
+        float(Stage(GRAPH__HARD_SHARE=0.0).learner.step(0, [*empty[:i], batch[i], *empty[i + 1 :]])[
+            "loss_ce/graph"
+        ])
+        for i in range(3)
+    ]  # fmt: skip
+    assert sum(parts) == pytest.approx(whole, rel=1e-5)
+    assert float(stage.learner.step(1, empty)["loss_ce/graph"]) == 0
+    assert torch.isfinite(stage.graph.edge_logits).all()
+
+
 def test_gradient_is_limited() -> None:
     free, limited = Stage(), Stage(GRAPH__CLIP_GRADIENT=1e-3)
     free.step(0)

@@ -128,10 +128,12 @@ class GraphLearner:
     def _mapped_loss(self, embedding: Tensor, soft: Tensor, hard: float, pixels: Pixels) -> Tensor:
         """(1 - hard) x loss through the soft mapping + hard x loss through the solved one."""
         mode = self.cfg.MODEL.MAPPING_MODE
-        total = embedding.new_zeros(())
+        total = 0.0 * embedding.sum()  # zero with a graph, also if no pixel is labelled
         soft_blocks = self.label_spaces.split(soft)
         link_blocks = None if self.links is None else self.label_spaces.split(self.links.to(soft))
         for i, (features, labels) in enumerate(pixels):
+            if not len(labels):  # images without a labelled pixel: a mean over none is NaN
+                continue
             scores = features @ embedding.T  # (P, N)
             weight = self.weights[i].to(scores)
             if hard < 1:

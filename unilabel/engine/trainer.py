@@ -86,6 +86,7 @@ class UniLabelTrainer(TrainerBase):
     def train(self) -> None:  # type: ignore[override]
         """Run from ``start_iter`` to the end of the schedule."""
         logger.info("schedule: %s", self.schedule)
+        transitions.check_inputs(self)
         if self.start_iter == 0:
             self._measure_class_weights()
         self.iter = self.start_iter

@@ -16,9 +16,11 @@ from unilabel.core.label_graph import LabelGraph
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.projection import labels_at_cells
 from unilabel.core.pruning import merge_identical, prune_mapping, usage_counts
+from unilabel.core.relations import RelationTruth
 from unilabel.core.stages import Segment, Stage
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine import distributed
+from unilabel.engine.evaluate import relations_file
 from unilabel.engine.graph_stage import GraphLearner, Pixels, build_label_graph
 from unilabel.engine.pixel_cache import PixelCache, collect_pixels
 from unilabel.engine.unification import (
@@ -26,6 +28,7 @@ from unilabel.engine.unification import (
     fit_label_embedding,
     initial_embedding,
     propose_nodes,
+    read_label_space,
     solve_links,
 )
 from unilabel.modeling.meta_arch import build_uni_head
@@ -36,6 +39,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PRUNE_SALT = 1_000  # pixel draws of the pruning differ from those of the stages
+
+
+def check_inputs(trainer: UniLabelTrainer) -> None:
+    """Read whatever later stages and the evaluation need, before hours of training begin.
+
+    Raises:
+        UniLabelError: a file is missing or wrong, or the datasets lack what TEXT.MODE needs.
+    """
+    cfg, spaces = trainer.cfg, trainer.label_spaces
+    if any(s.stage is not Stage.MULTI_HEAD for s in trainer.schedule.segments):
+        trainer.features()
+        if cfg.UNIFY.NODES == "file":
+            read_label_space(cfg, spaces)
+    relations = relations_file(cfg)
+    if relations:
+        RelationTruth.from_json(relations, spaces)
 
 
 def prepare_label_space(trainer: UniLabelTrainer, segment: Segment) -> None:
@@ -270,10 +289,11 @@ def final_label_space(trainer: UniLabelTrainer) -> UnifiedLabelSpace | None:
     if trainer.model.uni_head is None:
         return None
     simplify(trainer)
+    learned = any(s.stage is Stage.GNN for s in trainer.schedule.segments)
     return UnifiedLabelSpace.from_mapping(
         trainer.mapping(),
         trainer.edge_weights,
-        source=trainer.proposal.source if trainer.cfg.UNIFY.NODES != "relations" else "human",
+        source="learned" if learned else trainer.proposal.source,
         provenance={"nodes": trainer.cfg.UNIFY.NODES, "seed": trainer.cfg.SEED},
         human_links=trainer.human_links,
     )

@@ -70,12 +70,7 @@ def propose_nodes(
     sizes = label_spaces.num_classes
     u = cfg.UNIFY
     if u.NODES == "file":
-        space = UnifiedLabelSpace.load(cfg.MODEL.LABEL_SPACE)
-        if space.label_spaces.label_names() != label_spaces.label_names():
-            raise UniLabelError(
-                f"{cfg.MODEL.LABEL_SPACE} was made for the datasets {space.label_spaces.names} or "
-                f"other class lists; this run has {label_spaces.names}."
-            )
+        space = read_label_space(cfg, label_spaces)
         return NodeProposal(space.mapping.stacked(), None, "human")
     if u.NODES == "concat":
         return NodeProposal(torch.eye(label_spaces.total, dtype=torch.bool), None, "text")
@@ -112,6 +107,21 @@ def propose_nodes(
     else:
         links = evidence.label_tuples(score, sizes, u.SCORE_THRESHOLD)
     return NodeProposal(links, score)
+
+
+def read_label_space(cfg: CfgNode, label_spaces: LabelSpaceSet) -> UnifiedLabelSpace:
+    """The file MODEL.LABEL_SPACE.
+
+    Raises:
+        UniLabelError: it was made for other datasets.
+    """
+    space = UnifiedLabelSpace.load(cfg.MODEL.LABEL_SPACE)
+    if space.label_spaces.label_names() != label_spaces.label_names():
+        raise UniLabelError(
+            f"{cfg.MODEL.LABEL_SPACE} was made for the datasets {space.label_spaces.names} or "
+            f"other class lists; this run has {label_spaces.names}."
+        )
+    return space
 
 
 def _as_links(matrix: np.ndarray | Tensor) -> Tensor:
