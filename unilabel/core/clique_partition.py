@@ -41,7 +41,7 @@ DIRECT_WORK = 2_000_000
 MAX_ROUNDS = 100
 ROUND_GAP = 1e-3  # column generation ends at this relative distance of its two bounds
 # Rows that a prefix may extend: cheap rounds while these find columns, then complete ones.
-WIDTHS = (2, 8, None)
+WIDTHS = (2, 8, 32, None)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Limits:
     """
 
     max_columns: int = 100_000
-    max_work: int = 200_000_000
+    max_work: int = 500_000_000
     time_limit: float = 60.0
 
 
