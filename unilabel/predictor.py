@@ -21,7 +21,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.projection import dataset_logits
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.augment import resize_short_side
-from unilabel.engine.loading import load_model
+from unilabel.engine.loading import config_of, load_model
 from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor, upsample_rows
 
 _MIN_SIDE = 32  # pixels; backbones reduce images by this factor
@@ -77,10 +77,25 @@ class UniLabelPredictor:
     threads.
     """
 
-    def __init__(self, model: UniLabelSegmentor, label_space: UnifiedLabelSpace | None) -> None:
-        """Keep the parts; see :func:`build_predictor`."""
+    def __init__(
+        self,
+        model: UniLabelSegmentor,
+        label_space: UnifiedLabelSpace | None,
+        test_short_side: int = 0,
+        crop_side: int = 0,
+    ) -> None:
+        """Keep the parts; see :func:`build_predictor`.
+
+        Args:
+            model: the network.
+            label_space: its unified labels.
+            test_short_side: short side of the images that it was tested with; 0: their own.
+            crop_side: short side of its training crops; 0: unknown.
+        """
         self.model = model
         self.label_space = label_space
+        self.test_short_side = test_short_side
+        self.crop_side = crop_side
 
     @property
     def spaces(self) -> list[str]:
@@ -98,7 +113,21 @@ class UniLabelPredictor:
         if not isinstance(label_space, UnifiedLabelSpace):
             label_space = UnifiedLabelSpace.load(label_space)
         check_label_space(self.label_space, label_space)
-        return UniLabelPredictor(self.model, label_space)
+        return UniLabelPredictor(self.model, label_space, self.test_short_side, self.crop_side)
+
+    def suggested_short_side(self, size: tuple[int, int]) -> int:
+        """Short side at which things have about the size that the network was trained on.
+
+        Args:
+            size: (H, W) of an image.
+
+        Returns:
+            the side of the tests, if one was set; else that of the training crops for images of
+            more than twice their size; else 0: keep the size.
+        """
+        if self.test_short_side:
+            return self.test_short_side
+        return self.crop_side if 0 < 2 * self.crop_side < min(size) else 0
 
     @torch.inference_mode()
     def encode(
@@ -288,7 +317,10 @@ def build_predictor(
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         raise UniLabelError(f"device is {device!r}, expected cpu, or cuda on a machine with a GPU.")
     model, own = load_model(weights, device)
-    predictor = UniLabelPredictor(model, own)
+    # load_model has checked the file; mapped into memory, its weights are not read a second time
+    content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
+    sizes = config_of(content["config"], str(weights)).INPUT
+    predictor = UniLabelPredictor(model, own, sizes.TEST_SHORT_SIDE, min(sizes.CROP_SIZE))
     return predictor if label_space is None else predictor.with_label_space(label_space)
 
 

@@ -193,6 +193,14 @@ def test_short_side_keeps_the_size_of_the_answer(
     assert predictor.predict(encoded).labels.shape == image.shape[:2]
 
 
+def test_far_larger_images_get_the_size_of_the_training(predictor: UniLabelPredictor) -> None:
+    assert predictor.crop_side == 96
+    assert predictor.suggested_short_side((1080, 1920)) == 96
+    assert predictor.suggested_short_side((120, 160)) == 0
+    tested = UniLabelPredictor(predictor.model, None, test_short_side=512, crop_side=96)
+    assert tested.suggested_short_side((120, 160)) == 512
+
+
 def test_tta_of_an_image_does_not_depend_on_mirroring(
     predictor: UniLabelPredictor, image: np.ndarray
 ) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.core.unified_space import Link, UnifiedLabelSpace
 from unilabel.demo_app.editing import Review
 from unilabel.demo_app.suspicion import class_similarity, suspicious_links
 
@@ -143,21 +145,22 @@ def test_similarity_of_equal_names(toy_space: UnifiedLabelSpace) -> None:
     assert similarity[sky[0], names.index("toy_fine:bus")] < 0.3
 
 
-def test_a_planted_wrong_link_is_the_most_suspicious(toy_space: UnifiedLabelSpace) -> None:
-    review = Review(toy_space)
+def test_planted_wrong_links_are_the_most_suspicious(toy_space: UnifiedLabelSpace) -> None:
+    # toy_city's classes "car" and "building" have changed places, with full weight
+    draft = Review(toy_space).draft
+    sure = Link("learned", 1.0)
+    links = {key: (column, sure) for key, (column, _) in draft.links.items()}
+    one, two = (draft.names.index(name) for name in ("building", "car"))
+    keys = (one, "toy_city"), (two, "toy_city")
+    links[keys[0]], links[keys[1]] = links[keys[1]], links[keys[0]]
     similarity = class_similarity(toy_space.label_spaces)
-    # "car" of toy_city is said to be a part of the unified label "building", with full weight
-    label = row(review, "building")
-    key = (label, "toy_city")
-    column = toy_space.label_spaces.get("toy_city").index("car")
-    links = {k: (c, type(v)("learned", 1.0)) for k, (c, v) in review.draft.links.items()}
-    links[key] = (column, type(links[key][1])("learned", 1.0))
-    draft = type(review.draft)(links, review.draft.names, review.draft.colors, frozenset())
-    found = suspicious_links(draft, toy_space.label_spaces, similarity)
-    assert key in found
-    assert found[key].score == max(entry.score for entry in found.values())
-    checked = type(draft)(links, draft.names, draft.colors, frozenset({label}))
-    assert key not in suspicious_links(checked, toy_space.label_spaces, similarity)
+    wrong = replace(draft, links=links)
+    found = suspicious_links(wrong, toy_space.label_spaces, similarity)
+    assert set(keys) <= set(found)
+    assert max(found, key=lambda key: found[key].score) in keys
+    assert "“building” fits “building” better" in found[keys[1]].reason
+    marked = replace(wrong, checked=frozenset({one}))
+    assert keys[0] not in suspicious_links(marked, toy_space.label_spaces, similarity)
 
 
 def test_low_weights_are_suspicious_in_their_order(toy_space: UnifiedLabelSpace) -> None:

@@ -20,7 +20,12 @@ logger = logging.getLogger(__name__)
 
 BASE = "base:"  # marks a label space as the model learned it, without the visitor's edits
 NONE = "none"
-SIDES = (0, 256, 384, 512, 720)  # choices of the short side for the network
+# Choices of the short side for the network, pixels.
+SIDES = {"as in training": -1, "as it is": 0, "256": 256, "384": 384, "512": 512, "720": 720}
+_RESIZED = (
+    "For the network the short side was resized to {} pixels, the size that this model was trained "
+    "on; choose another one under “More”."
+)
 
 
 def space_title(engine: Engine, name: str) -> str:
@@ -51,7 +56,11 @@ def answer(
     """Predict the session's picture in one or two label spaces, for ``viewer.js``."""
     if session.picture is None:
         return viewer_payload(None, (), [*notes, ("info", "Choose a picture.")])
-    encoded = engine.encode(session.picture, session.short_side, session.tta)
+    size = (session.picture.pixels.shape[0], session.picture.pixels.shape[1])
+    side = session.network_side(engine, size)
+    if side and session.short_side < 0:
+        notes = [*notes, ("info", _RESIZED.format(side))]
+    encoded = engine.encode(session.picture, side, session.tta)
     panels = []
     for choice in spaces:
         if choice == NONE:

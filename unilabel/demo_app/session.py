@@ -21,13 +21,13 @@ class Session:
     Attributes:
         review: the edits; None for a model without unified labels.
         picture: the picture that is shown.
-        short_side: see :meth:`UniLabelPredictor.encode`.
+        short_side: see :meth:`UniLabelPredictor.encode`; -1: as the model suggests.
         tta: see :meth:`UniLabelPredictor.encode`.
     """
 
     review: Review | None
     picture: Picture | None = None
-    short_side: int = 0
+    short_side: int = -1
     tta: bool = False
 
     @classmethod
@@ -45,7 +45,15 @@ class Session:
         """The model under the visitor's links, or (``edited`` False) under its own."""
         if self.review is None or not edited:
             return engine.predictor
-        return UniLabelPredictor(engine.predictor.model, self.review.valid)
+        own = engine.predictor
+        sides = own.test_short_side, own.crop_side
+        return UniLabelPredictor(own.model, self.review.valid, *sides)
+
+    def network_side(self, engine: Engine, size: tuple[int, int]) -> int:
+        """Short side for the network of an image of (H, W)."""
+        if self.short_side >= 0:
+            return self.short_side
+        return engine.predictor.suggested_short_side(size)
 
 
 def read_label_space(data: bytes, own: UnifiedLabelSpace) -> UnifiedLabelSpace:

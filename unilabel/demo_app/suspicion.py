@@ -17,7 +17,8 @@ from unilabel.text.encoders import build_text_encoder
 from unilabel.text.prompts import label_texts
 
 LOW_WEIGHT = 0.5  # links with less image evidence are suspicious
-TEXT_MARGIN = 0.15  # by which the text must favour another unified label
+TEXT_FIT = 0.5  # similarity from which a name fits a unified label
+TEXT_MARGIN = 0.25  # by which it must fit another one better
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def suspicious_links(
         others = np.where(matrix[:, index], -1.0, support[index])
         best = int(others.argmax())
         margin = float(others[best] - own)
-        if np.isfinite(own) and margin > max(TEXT_MARGIN, low):
+        fits = others[best] >= TEXT_FIT and margin >= TEXT_MARGIN
+        if np.isfinite(own) and fits and margin > low:
             score = margin
             name = label_spaces.get(dataset).class_names[column]
             reason = f"the name “{name}” fits “{draft.names[best]}” better"

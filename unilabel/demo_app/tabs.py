@@ -48,9 +48,7 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
             )
             with gr.Accordion("More", open=False):
                 side = gr.Dropdown(
-                    [("as it is", 0), *((f"{s} pixels", s) for s in actions.SIDES[1:])],
-                    value=0,
-                    label="Short side for the network",
+                    list(actions.SIDES.items()), value=-1, label="Short side for the network"
                 )
                 tta = gr.Checkbox(label="Average three sizes and mirror images (slower)")
                 own = components.upload(
@@ -110,7 +108,7 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
 
 def _options(engine: Engine, session: Session | None, values: Sequence[Any]) -> Session:
     session = _started(engine, session)
-    session.short_side = values[2] if values[2] in actions.SIDES else 0
+    session.short_side = values[2] if values[2] in actions.SIDES.values() else -1
     session.tta = values[3] is True
     return session
 
