@@ -54,9 +54,9 @@ def evaluate_model(
         confusion = count(cfg, model, source, "val", spaces)
         results["datasets"][source.name] = _scores(source, confusion, mapping)
     scores = results["datasets"].values()
-    results["mean_miou"] = _mean([s["miou"] for s in scores])
+    results["mean_miou"] = mean([s["miou"] for s in scores])
     if mapping is not None:
-        results["mean_unified_miou"] = _mean([s["unified_miou"] for s in scores])
+        results["mean_unified_miou"] = mean([s["unified_miou"] for s in scores])
         results["num_unified"] = mapping.num_unified
         results["num_active"] = int(mapping.active().sum())
         results["mapping_checksum"] = mapping.checksum()
@@ -162,7 +162,8 @@ def _atom_map(item: dict[str, Any]) -> Tensor:
     return torch.from_numpy(read_id_png(str(path)))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean(values: Sequence[float | None]) -> float | None:
+    """Mean of the known values, four digits; None if none is known."""
     known = [v for v in values if v is not None]
     return round(sum(known) / len(known), 4) if known else None
 

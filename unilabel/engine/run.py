@@ -21,7 +21,6 @@ from detectron2.utils.events import CommonMetricPrinter, JSONWriter, Tensorboard
 import unilabel
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import write_json
-from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.build import (
@@ -33,7 +32,7 @@ from unilabel.data.build import (
 from unilabel.data.sources import DatasetSource
 from unilabel.engine import transitions
 from unilabel.engine.checkpoint import CheckpointKeeper, save_file
-from unilabel.engine.evaluate import evaluate_model
+from unilabel.engine.evaluate import evaluate_model, mean
 from unilabel.engine.hooks import CheckpointHook, ProgressHook
 from unilabel.engine.loading import load_model
 from unilabel.engine.trainer import UniLabelTrainer
@@ -65,6 +64,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
             trainer.load_state(state)
     hooks = [CheckpointHook(keeper, cfg.SOLVER.CHECKPOINT_PERIOD)]
     if comm.is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
         writers = [
             CommonMetricPrinter(trainer.max_iter),
             JSONWriter(str(folder / "metrics.json")),
@@ -136,8 +136,7 @@ def _train_single_models(cfg: CfgNode, config_file: str, resume: bool) -> dict[s
         part = train(one, config_file, resume)
         results.setdefault("datasets", {}).update(part["datasets"])
         results.setdefault("stages", []).extend({**s, "dataset": name} for s in part["stages"])
-    scores = [entry["miou"] for entry in results["datasets"].values()]
-    results["mean_miou"] = round(sum(scores) / len(scores), 4)
+    results["mean_miou"] = mean([entry["miou"] for entry in results["datasets"].values()])
     results = {**describe_run(cfg, config_file), **results}
     if comm.is_main_process():
         write_json(Path(cfg.OUTPUT_DIR) / "results.json", results)
@@ -200,15 +199,11 @@ def _git_revision() -> str | None:
 def report(results: dict[str, Any]) -> str:
     """The results as lines for the terminal."""
     lines = [f"{'dataset':<16} {'mIoU':>7} {'unified argmax':>15}"]
-    for name, entry in results["datasets"].items():
-        unified = entry.get("unified_miou")
-        miou = "-" if entry["miou"] is None else f"{entry['miou']:.2f}"
-        lines.append(f"{name:<16} {miou:>7} {'-' if unified is None else f'{unified:.2f}':>15}")
-    unified = results.get("mean_unified_miou")
-    lines.append(
-        f"{'mean':<16} {results['mean_miou']:>7.2f} "
-        f"{'-' if unified is None else f'{unified:.2f}':>15}"
-    )
+    rows = [(n, e["miou"], e.get("unified_miou")) for n, e in results["datasets"].items()]
+    rows.append(("mean", results["mean_miou"], results.get("mean_unified_miou")))
+    for name, *scores in rows:
+        miou, unified = ("-" if s is None else f"{s:.2f}" for s in scores)
+        lines.append(f"{name:<16} {miou:>7} {unified:>15}")
     if "num_unified" in results:
         lines.append(
             f"unified labels: {results['num_unified']}, mapping {results['mapping_checksum']}"
@@ -226,8 +221,3 @@ def report(results: dict[str, Any]) -> str:
             f"{u['atom_miou']:.3f}, hidden IoU {u['hidden_iou']:.3f}"
         )
     return "\n".join(lines)
-
-
-def mapping_of(space: UnifiedLabelSpace | None) -> LabelMapping | None:
-    """Links of a label space, if there is one."""
-    return None if space is None else space.mapping

@@ -1,0 +1,227 @@
+"""Runs as functions: single models, evaluation of other data, what is reported and kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("detectron2")
+
+from detectron2.config import CfgNode
+from folder_datasets import write_folder
+
+import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
+from unilabel.config import load_config
+from unilabel.core.errors import UniLabelError
+from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.engine import run
+from unilabel.engine.checkpoint import CheckpointKeeper
+from unilabel.engine.hooks import CheckpointHook
+from unilabel.engine.trainer import UniLabelTrainer
+
+pytestmark = pytest.mark.d2
+
+QUICK = Path(__file__).parents[2] / "configs/quick/toy.yaml"
+SHORT = [["MULTI_HEAD", 2], ["GNN", 2], ["FINAL", 2]]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    return [
+        write_folder(tmp_path / "city", "road car sky", train=4),
+        write_folder(tmp_path / "idd", "road marking", train=3, seed=1),
+    ]
+
+
+def config(folders: list[Path], **values: Any) -> CfgNode:
+    defaults = {
+        "DATASETS__TOY": False,
+        "DATASETS__CUSTOM": [str(f) for f in folders],
+        "OUTPUT_DIR": str(folders[0].parent / "out"),
+        "SCHEDULE": SHORT,
+        "INPUT__CROP_SIZE": [32, 32],
+        "UNIFY__FIT_ITERATIONS": 2,
+        "UNIFY__CACHE_PIXELS": 100,
+        "GRAPH__PIXELS": 32,
+        "LOG_PERIOD": 1,
+    }
+    pairs = [(k.replace("__", "."), str(v)) for k, v in {**defaults, **values}.items()]
+    cfg = load_config(QUICK, [part for pair in pairs for part in pair])
+    cfg.freeze()
+    return cfg
+
+
+def test_run_on_own_folders(folders: list[Path], tmp_path: Path) -> None:
+    results = run.train(config(folders), "some.yaml", resume=False)
+    out = tmp_path / "out"
+    assert json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert results["config"] == "some.yaml"
+    assert set(results["datasets"]["city"]["iou"]) == {"road", "car", "sky"}
+    assert "relations" not in results
+    space = UnifiedLabelSpace.load(out / "label_space.json")
+    assert space.mapping.checksum() == results["mapping_checksum"]
+    cfg = config(folders, MODEL__WEIGHTS=str(out / "model_final.pth"), OUTPUT_DIR=str(out / "eval"))
+    again = run.evaluate(cfg, "some.yaml")
+    assert again["datasets"] == results["datasets"]
+    # one of the datasets alone, by the same file
+    only = config(
+        folders,
+        MODEL__WEIGHTS=str(out / "model_final.pth"),
+        OUTPUT_DIR=str(out / "only"),
+        DATASETS__ONLY="['idd']",
+    )
+    assert run.evaluate(only, "x")["datasets"] == {"idd": results["datasets"]["idd"]}
+
+
+def test_one_model_per_dataset(folders: list[Path], tmp_path: Path) -> None:
+    cfg = config(folders, SINGLE_DATASET_MODELS=True, SCHEDULE=[["MULTI_HEAD", 2]])
+    results = run.train(cfg, "single.yaml", resume=False)
+    out = tmp_path / "out"
+    parts = {n: json.loads((out / n / "results.json").read_text()) for n in ("city", "idd")}
+    assert results["datasets"] == {n: p["datasets"][n] for n, p in parts.items()}
+    assert results["mean_miou"] == pytest.approx(
+        (parts["city"]["mean_miou"] + parts["idd"]["mean_miou"]) / 2, abs=1e-3
+    )
+    assert [(s["name"], s["dataset"]) for s in results["stages"]] == [
+        ("MULTI_HEAD", "city"),
+        ("MULTI_HEAD", "idd"),
+    ]
+    assert json.loads((out / "results.json").read_text())["seed"] == 0
+    assert (out / "idd" / "model_final.pth").is_file()
+    assert not (out / "label_space.json").exists()
+    # a finished baseline is only evaluated again
+    again = run.train(cfg, "single.yaml", resume=True)
+    assert again["datasets"] == results["datasets"]
+
+
+def test_weights_of_other_classes_are_refused(folders: list[Path], tmp_path: Path) -> None:
+    run.train(config(folders, SCHEDULE=[["MULTI_HEAD", 1]]), "x", resume=False)
+    weights = str(tmp_path / "out" / "model_final.pth")
+    other = write_folder(tmp_path / "other" / "idd", "street paint")
+    with pytest.raises(UniLabelError, match="knows 'idd' with the classes road, marking; this"):
+        run.evaluate(config([other], MODEL__WEIGHTS=weights), "x")
+    new = write_folder(tmp_path / "ade", "road")
+    with pytest.raises(UniLabelError, match="unknown dataset 'ade'; this label space knows: city"):
+        run.evaluate(config([new], MODEL__WEIGHTS=weights), "x")
+
+
+def test_files_of_later_stages_are_read_first(folders: list[Path], tmp_path: Path) -> None:
+    def refused(message: str, **values: Any) -> None:
+        with pytest.raises(UniLabelError, match=message):
+            run.train(config(folders, **values), "x", resume=False)
+        assert not (tmp_path / "out" / "last_checkpoint.json").exists()  # nothing was trained
+
+    refused("no such file", DATASETS__RELATIONS="nowhere.json")
+    refused(r"cannot read nowhere\.json", MODEL__LABEL_SPACE="nowhere.json", UNIFY__NODES="file")
+    (tmp_path / "texts.safetensors").write_bytes(b"broken")
+    refused(r"texts\.safetensors", TEXT__FEATURES=str(tmp_path / "texts.safetensors"))
+    plain = json.loads((folders[0] / "classes.json").read_text())
+    for entry in plain["classes"]:
+        del entry["description"]
+    (folders[0] / "classes.json").write_text(json.dumps(plain))
+    refused("dataset 'city' has no class descriptions, which text mode 'description' needs")
+    # without unified labels no texts are needed
+    run.train(config(folders, SCHEDULE=[["MULTI_HEAD", 1]]), "x", resume=False)
+
+
+def test_resume_without_checkpoint_starts_anew(folders: list[Path], caplog) -> None:
+    with caplog.at_level("WARNING", logger="unilabel.engine.run"):
+        run.train(config(folders, SCHEDULE=[["MULTI_HEAD", 1]]), "x", resume=True)
+    assert "--resume: no checkpoint in" in caplog.text
+
+
+def test_validation_without_any_label_has_no_score(folders: list[Path]) -> None:
+    for folder in folders:
+        for path in (folder / "labels" / "val").iterdir():
+            cv2.imwrite(str(path), np.full((24, 32), 255, np.uint8))
+    results = run.train(config(folders), "x", resume=False)
+    assert results["mean_miou"] is None
+    assert results["datasets"]["idd"]["miou"] is None
+    text = run.report(results)
+    assert "mean                   -               -" in text.splitlines()
+    single = config(folders, SINGLE_DATASET_MODELS=True, SCHEDULE=[["MULTI_HEAD", 1]])
+    assert run.train(single, "x", resume=False)["mean_miou"] is None
+
+
+def test_report_lists_what_there_is() -> None:
+    results = {
+        "datasets": {"city": {"miou": 12.345}, "idd": {"miou": None}},
+        "mean_miou": 12.345,
+    }
+    assert run.report(results).splitlines()[1:] == [
+        "city               12.35               -",
+        "idd                    -               -",
+        "mean               12.35               -",
+    ]
+    results |= {
+        "num_unified": 7,
+        "mapping_checksum": "0123456789abcdef",
+        "relations": {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "num_related": 4},
+        "unified": {"space": "unified", "atom_accuracy": 1, "atom_miou": 0.5, "hidden_iou": 0},
+    }
+    lines = run.report(results).splitlines()[4:]
+    assert lines[0] == "unified labels: 7, mapping 0123456789abcdef"
+    assert "precision 0.500, recall 0.250, F1 0.333 (4 related pairs)" in lines[1]
+    assert "accuracy 1.000, mIoU 0.500, hidden IoU 0.000" in lines[2]
+
+
+# --- hooks ---
+
+
+def trainer_of(folders: list[Path], iterations: int) -> UniLabelTrainer:
+    cfg = config(folders, SCHEDULE=[["MULTI_HEAD", iterations]])
+    return UniLabelTrainer(cfg, run.build_sources(cfg))
+
+
+def test_checkpoints_by_period_and_at_the_end_of_a_stage(folders, tmp_path: Path) -> None:
+    trainer = trainer_of(folders, 7)
+    saved = []
+
+    class Keeper(CheckpointKeeper):
+        def save(self, iteration: int, content: dict) -> None:
+            saved.append((iteration, content["running"]))
+            assert content["iteration"] == iteration
+
+    trainer.register_hooks([CheckpointHook(Keeper(tmp_path, 2), 3)])
+    trainer.train()
+    assert saved == [(3, True), (6, True), (7, False)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_save_and_end_the_run(folders, tmp_path: Path, number: int) -> None:
+    before = signal.getsignal(number)
+    trainer = trainer_of(folders, 7)
+    step = trainer.run_step
+
+    def run_step() -> None:
+        step()
+        if trainer.iter == 1:
+            os.kill(os.getpid(), number)
+
+    trainer.run_step = run_step
+    keeper = CheckpointKeeper(tmp_path / "kept", 2)
+    trainer.register_hooks([CheckpointHook(keeper, 100)])
+    try:
+        with pytest.raises(SystemExit) as stop:
+            trainer.train()
+    finally:
+        signal.signal(number, before)
+    assert stop.value.code == 128 + number
+    assert keeper.load_newest()["iteration"] == 2
+
+
+def test_signal_handlers_are_given_back(folders, tmp_path: Path) -> None:
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    trainer = trainer_of(folders, 1)
+    trainer.register_hooks([CheckpointHook(CheckpointKeeper(tmp_path / "kept", 2), 5)])
+    trainer.train()
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
+    assert torch.load(tmp_path / "kept" / "model_0000001.pth", weights_only=True)["version"] == 1
