@@ -14,7 +14,7 @@ pytest.importorskip("detectron2")
 
 import cv2
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.evaluation import SemSegEvaluator
+from detectron2.evaluation import SemSegEvaluator, inference_on_dataset
 
 from unilabel.core.metrics import iou_from_confusion, mean_iou
 from unilabel.evaluation.atoms import read_atoms, score_atoms
@@ -57,6 +57,16 @@ def test_counts_of_all_processes_are_added(monkeypatch) -> None:
         lambda counts: [counts, {"own": np.array([[5]])}],
     )
     assert evaluator.evaluate()["own"].tolist() == [[6]]
+
+
+def test_process_without_images_counts_nothing() -> None:
+    class Nothing(torch.nn.Module):
+        def forward(self, inputs: list) -> list:
+            raise AssertionError("there are no images")
+
+    loader = torch.utils.data.DataLoader([], batch_size=2)
+    counts = inference_on_dataset(Nothing(), loader, SpaceConfusionEvaluator(2, {"own": 2}))
+    assert not counts["own"].any()
 
 
 def test_unified_labels_read_as_classes() -> None:

@@ -20,7 +20,7 @@ from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.core.stages import Stage
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.data.build import build_sources
+from unilabel.data.build import build_sources, build_train_loader
 from unilabel.engine.checkpoint import load_file, save_file
 from unilabel.engine.evaluate import evaluate_model
 from unilabel.engine.trainer import UniLabelTrainer
@@ -175,6 +175,21 @@ def test_what_each_stage_trains(folders: list[Path]) -> None:
         "SEG": {"network"},
         "FINAL": {"network", "X_u"},
     }
+
+
+@pytest.mark.parametrize(("cached", "count"), [(True, 3), (False, 5)])
+def test_images_are_loaded_only_where_they_are_used(folders, monkeypatch, cached, count) -> None:
+    loaders = []
+
+    def build(*args: Any) -> Any:
+        loaders.append(args[2:4])
+        return build_train_loader(*args)
+
+    monkeypatch.setattr("unilabel.engine.trainer.build_train_loader", build)
+    run(config(folders, GRAPH__CACHED=cached))
+    assert len(loaders) == count
+    assert loaders[0] == (0, 5)
+    assert loaders[-1] == (16, 20)
 
 
 def test_run_repeats_itself_whatever_the_workers(folders, whole) -> None:

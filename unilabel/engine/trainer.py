@@ -188,6 +188,8 @@ class UniLabelTrainer(TrainerBase):
                 self.optimizer.load_state_dict(resumed["optimizer"])
                 self.scaler.load_state_dict(resumed["scaler"])
             self._wrap_network()
+        if segment.stage is Stage.GNN and self.cfg.GRAPH.CACHED:
+            return  # learns on cached pixels: no images are loaded
         self._batches = iter(
             build_train_loader(
                 self.cfg,
