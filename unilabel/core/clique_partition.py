@@ -154,9 +154,9 @@ class _Columns:
             start = np.searchsorted(vertex[order], vertex[order])
             best = np.arange(len(order)) - start < count
             kept.append(np.unique(order[best] // cliques.shape[1]))
-        cliques = [c[rows] for c, rows in zip(self.cliques, kept, strict=True)]
-        costs = [c[rows] for c, rows in zip(self.costs, kept, strict=True)]
-        return _Columns(self.num_vertices, cliques, costs)
+        kept_cliques = [c[rows] for c, rows in zip(self.cliques, kept, strict=True)]
+        kept_costs = [c[rows] for c, rows in zip(self.costs, kept, strict=True)]
+        return _Columns(self.num_vertices, kept_cliques, kept_costs)
 
     def extend(self, other: _Columns) -> None:
         self.cliques += other.cliques
