@@ -128,9 +128,9 @@ def print_report(report: dict[str, Any]) -> None:
     if excluded is None:
         print("note: the frames that are also in the benchmark are not known and not excluded")
     else:
-        print(f"{len(excluded)} frames that are also in the benchmark are excluded")
+        print(f"excluded, because they are also in the benchmark: {len(excluded)} frames")
     if report["without_result"]:
-        print(f"note: {report['without_result']} frames without a result are left out")
+        print(f"note: left out for want of a result: {report['without_result']} frames")
     print(f"\n{'class':<16} {'IoU':>7} {'iIoU':>7}")
     full = report["classes_26"]
     for name, value in full["iou"].items():

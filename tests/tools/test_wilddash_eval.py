@@ -164,7 +164,7 @@ def test_the_tool(truth_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     more = ["--negative", str(negative), "--tags", str(tags), "--output", str(output)]
     assert evaluate([*options, *more]) == 0
     printed = capsys.readouterr().out
-    assert "1 frames that are also in the benchmark are excluded" in printed
+    assert "also in the benchmark: 1 frames" in printed
     assert "reported (server): paper, trained" in printed
     assert "47.50" in printed  # iIoU class of that row
     assert "stand-in" in printed
@@ -202,7 +202,7 @@ def test_missing_results_are_told(
     assert "2 of 3 frames have no result" in capsys.readouterr().err
     assert evaluate([*options, "--subset"]) == 0
     printed = capsys.readouterr().out
-    assert "2 frames without a result are left out" in printed
+    assert "for want of a result: 2 frames" in printed
     assert "not known and not excluded" in printed
 
 
@@ -241,9 +241,10 @@ def test_damaged_ground_truth_is_told(tmp_path: Path) -> None:
     (root / "panoptic.json").write_text(json.dumps(data))
     with pytest.raises(UniLabelError, match=r"id 99, expected 0\.\.80"):
         open_truth(root).load(STEMS[0])
-    (root / "panoptic.json").write_text('{"annotations": [1]}')
-    with pytest.raises(UniLabelError, match="no panoptic annotation"):
-        open_truth(root)
+    for text in ('{"annotations": [1]}', json.dumps(data).replace("420300", '"x"'), "[]"):
+        (root / "panoptic.json").write_text(text)
+        with pytest.raises(UniLabelError, match="no panoptic annotation"):
+            open_truth(root)
 
 
 def test_void_share_counts_pixels_not_images(tmp_path: Path) -> None:

@@ -333,6 +333,8 @@ def test_an_edited_table_is_read_back(toy_space: UnifiedLabelSpace, tmp_path: Pa
     assert edited.way == "file"
     for change, words in (
         (lambda d: d["labels"][0].update({"class": "vann"}), "'vann'"),
+        (lambda d: d["labels"][0].update({"class": ["van"]}), "class \\['van'\\]"),
+        (lambda d: d.update(labels=None), 'list "labels"'),
         (lambda d: d["labels"].pop(), "18 labels"),
         (lambda d: d["labels"][0].update(label="x"), "not the 19"),
         (lambda d: d.update(benchmark="viper"), "'viper'"),

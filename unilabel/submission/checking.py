@@ -16,10 +16,15 @@ import numpy as np
 from unilabel.core.errors import UniLabelError
 from unilabel.submission.formats import Benchmark
 from unilabel.submission.frames import Frame, frame_size
-from unilabel.submission.label_png import DamagedPngError, PngHeader, decode_png, read_header
+from unilabel.submission.label_png import (
+    MAX_PIXELS,
+    DamagedPngError,
+    PngHeader,
+    decode_png,
+    read_header,
+)
 
 MAX_MEMBER_BYTES = 64 * 2**20
-MAX_PIXELS = 2**26
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _SHOWN_IDS = 5
 _ADDED = re.compile(r"(_labelIds|_labelTrainIds|_gtFine\w*|_pred\w*|_color|_leftImg8bit)$")

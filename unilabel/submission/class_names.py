@@ -120,8 +120,8 @@ def add_relations(
             elif ":".join(part) in position and ":".join(whole) in position:
                 inherits.append((position[":".join(part)], position[":".join(whole)]))
     for child, parent in inherits:
-        other = result[parent]
-        if (result[child] is None or not result[child].known) and other is not None and other.known:
+        own, other = result[child], result[parent]
+        if other is not None and other.known and not (own is not None and own.known):
             name = label_spaces.label_names()[parent]
             result[child] = ClassMeaning(True, other.scored, f"relation to {name}")
     return result
@@ -130,7 +130,7 @@ def add_relations(
 def _contained(entry: Any, where: str) -> list[tuple[tuple[str, str], tuple[str, str]]]:
     """(part, whole) pairs of (dataset, label) that a relation states."""
     try:
-        a, b = ((entry[side]["dataset"], entry[side]["label"]) for side in ("a", "b"))
+        a, b = ((str(entry[s]["dataset"]), str(entry[s]["label"])) for s in ("a", "b"))
         kind = entry.get("type", "equal")
     except (TypeError, KeyError, AttributeError):
         raise UniLabelError(

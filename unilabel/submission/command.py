@@ -82,7 +82,8 @@ def _say_faults(report: ArchiveReport, say: Say) -> None:
     if len(report.faults) > _SHOWN_FAULTS:
         say(f"... and {len(report.faults) - _SHOWN_FAULTS} more")
     if report.faults:
-        say(f"{len(report.faults)} faults; {report.files} results are in order")
+        count = "1 fault" if len(report.faults) == 1 else f"{len(report.faults)} faults"
+        say(f"{count}; {report.files} results are in order")
 
 
 def submit(

@@ -18,6 +18,7 @@ from PIL import Image
 
 from unilabel.core.errors import UniLabelError
 
+MAX_PIXELS = 2**26
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
 _HEADER = struct.Struct(">IIBBBBB")
@@ -48,7 +49,7 @@ def encode_png(ids: NDArray[np.uint8]) -> bytes:
     """(H, W) ids as an 8-bit grey PNG, the same bytes for the same ids."""
     if ids.ndim != 2 or ids.dtype != np.uint8:
         raise UniLabelError(f"a result must be (H, W) uint8, not {ids.dtype} {ids.shape}.")
-    ok, data = cv2.imencode(".png", ids, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    ok, data = cv2.imencode(".png", ids, [cv2.IMWRITE_PNG_COMPRESSION, 6])
     if not ok:
         raise UniLabelError(f"a result of the size {ids.shape} cannot be encoded as PNG.")
     return data.tobytes()
@@ -73,11 +74,11 @@ def read_header(data: bytes) -> PngHeader:
         end = position + 12 + length
         if end > len(data):
             raise DamagedPngError(
-                f"it is truncated: {end - len(data)} bytes of its part {kind!r} are missing"
+                f"it is truncated: {end - len(data)} bytes of its part {_text(kind)} are missing"
             )
         checksum = int.from_bytes(data[end - 4 : end], "big")
         if zlib.crc32(kind + body) != checksum:
-            raise DamagedPngError(f"it is damaged: the checksum of its part {kind!r} is wrong")
+            raise DamagedPngError(f"it is damaged: the checksum of its part {_text(kind)} is wrong")
         if header is None:
             if kind != b"IHDR" or length != _HEADER.size:
                 raise DamagedPngError("it is damaged: it does not begin with IHDR")
@@ -92,12 +93,19 @@ def read_header(data: bytes) -> PngHeader:
     return PngHeader(header.size, header.bits, header.kind, transparent)
 
 
+def _text(kind: bytes) -> str:
+    return kind.decode("ascii", "backslashreplace")
+
+
 def decode_png(data: bytes) -> NDArray[np.uint8]:
     """(H, W) values of an 8-bit grey PNG whose header was checked.
 
     Raises:
-        DamagedPngError: the pixels cannot be decompressed.
+        DamagedPngError: the pixels cannot be decompressed, or are too many.
     """
+    width, height, *_ = _HEADER.unpack(data[16:29])
+    if width * height > MAX_PIXELS:
+        raise DamagedPngError(f"it has {width} x {height} pixels, more than {MAX_PIXELS}")
     try:
         with Image.open(BytesIO(data), formats=("PNG",)) as image:
             return np.array(image, np.uint8)

@@ -154,7 +154,9 @@ def read_table(
     if dataset:
         label_spaces.dataset_index(str(dataset))
     entries = data.get("labels")
-    found = [e.get("label") if isinstance(e, dict) else None for e in entries or []]
+    if not isinstance(entries, list):
+        raise UniLabelError(f'{source}: expected a list "labels".')
+    found = [e.get("label") if isinstance(e, dict) else None for e in entries]
     if found != list(expected):
         raise UniLabelError(
             f"{source} lists {len(found)} labels that are not the {len(expected)} of this model in "
@@ -162,7 +164,7 @@ def read_table(
         )
     for entry in entries:
         name = entry.get("class")
-        if name is not None and name not in benchmark.ids:
+        if name is not None and not (isinstance(name, str) and name in benchmark.ids):
             raise UniLabelError(
                 f"{source}: label {entry['label']!r} has the class {name!r}, expected null (void) "
                 f"or one of: {', '.join(benchmark.ids)}."

@@ -71,12 +71,12 @@ class PanopticTruth:
             things = {c["id"]: bool(c.get("isthing", 1)) for c in data.get("categories", [])}
             for entry in data["annotations"]:
                 segments = [
-                    (s["id"], s["category_id"], _is_instance(s, things))
+                    (int(s["id"]), int(s["category_id"]), _is_instance(s, things))
                     for s in entry["segments_info"]
                 ]
                 name = entry["file_name"]
                 self._segments[Path(name).stem] = (name, segments)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UniLabelError(
                 f"{path} is no panoptic annotation file ({type(error).__name__}: {error})."
             ) from error
@@ -137,4 +137,5 @@ def _fold(raw: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     if raw.size and (raw.min() < 0 or raw.max() > MAX_RAW_ID):
         wrong = int(raw.max() if raw.max() > MAX_RAW_ID else raw.min())
         raise UniLabelError(f"{path}: label id {wrong}, expected 0..{MAX_RAW_ID} of WildDash 2.")
-    return folding()[raw]
+    folded: NDArray[np.uint8] = folding()[raw]
+    return folded
