@@ -50,7 +50,8 @@ class Limits:
 
     Attributes:
         max_columns: columns of one integer program.
-        max_work: pairs of rows that all searches of one component may look at together.
+        max_work: pairs of clique candidates that column generation may look at in one component;
+            the searches after it may look at as many again.
         time_limit: seconds of one integer program.
     """
 
@@ -204,15 +205,19 @@ def _dual_bound(value: float | None) -> float:
 
 def _generate(graph: CliqueGraph, penalty: float, limits: Limits) -> Partition:
     """Column generation, then the integer program over all columns that can matter."""
-    columns, dual, floor, bound, work = _price_out(graph, penalty, limits.max_work)
+    columns, dual, floor, bound = _price_out(graph, penalty, limits.max_work)
     price, least = penalty - dual, floor.min()
+    work = limits.max_work
 
     def search(threshold: float) -> FoundCliques:
+        nonlocal work
         # A vertex of a useful column can be taken out of it at a loss of at most the distance
         # between the column's reduced cost and the least one.
         limit = np.minimum(penalty, price + threshold - least + TOLERANCE)
         budget = {"max_columns": limits.max_columns, "max_work": work}
-        return CliqueSearch(graph, penalty, price, limit, threshold, **budget).run()
+        found = CliqueSearch(graph, penalty, price, limit, threshold, **budget).run()
+        work -= found.work
+        return found
 
     # Columns of small reduced cost, in units of what the best pair saves, hold the optimum almost
     # always; fewer if they are too many, else those of the linear program.
@@ -239,12 +244,12 @@ def _generate(graph: CliqueGraph, penalty: float, limits: Limits) -> Partition:
 
 def _price_out(
     graph: CliqueGraph, penalty: float, max_work: int
-) -> tuple[_Columns, Floats, Floats, float, int]:
+) -> tuple[_Columns, Floats, Floats, float]:
     """Solve the linear program over all columns, nearly.
 
     Returns:
         The columns, the duals (V,) of the best lower bound, the least reduced cost per first
-        vertex (V,) under these duals, that lower bound, and the work that is left.
+        vertex (V,) under these duals, and that lower bound.
     """
     edges = np.flatnonzero(graph.weight < penalty)
     pairs = np.column_stack((graph.first[edges], graph.second[edges]))
@@ -272,7 +277,7 @@ def _price_out(
         if fresh.size < 0.01 * columns.size:
             widths = widths[1:] or widths
         columns.extend(fresh)
-    return columns, *best, bound, max_work
+    return columns, *best, bound
 
 
 def _relax(columns: _Columns) -> tuple[float, Floats]:

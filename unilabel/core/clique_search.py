@@ -29,36 +29,28 @@ CHUNK = 2_000_000  # pairs of rows looked at in one go: bounds the memory
 MULTIPLIERS = (0.0, 0.5, 1.0, 2.0)
 
 
-@dataclass(frozen=True)
 class CliqueGraph:
     """K-partite graph; vertices of a part are neighbours in number.
 
     Attributes:
         part: (V,) part of each vertex, ascending.
-        first: (E,) smaller vertex of each edge.
+        first: (E,) smaller vertex of each edge; edges are sorted by (first, second).
         second: (E,) larger vertex, of another part.
         weight: (E,) cost of putting both into one cluster.
+        negative: (V, K) least weight, at most 0, between a vertex and each part.
+        potential: (V,) its sum, the most that all other vertices can take off.
     """
 
-    part: Ints
-    first: Ints
-    second: Ints
-    weight: Floats
-    keys: Ints = field(init=False)
-    negative: Floats = field(init=False)
-    potential: Floats = field(init=False)
-
-    def __post_init__(self) -> None:
-        order = np.lexsort((self.second, self.first))
-        for name in ("first", "second", "weight"):
-            object.__setattr__(self, name, getattr(self, name)[order])
-        object.__setattr__(self, "keys", self.first * len(self.part) + self.second)
-        # (V, K): the least weight (at most 0) between a vertex and each part; (V,): their sum
-        negative = np.zeros((len(self.part), int(self.part[-1]) + 1 if len(self.part) else 0))
-        np.minimum.at(negative, (self.first, self.part[self.second]), self.weight)
-        np.minimum.at(negative, (self.second, self.part[self.first]), self.weight)
-        object.__setattr__(self, "negative", negative)
-        object.__setattr__(self, "potential", negative.sum(1))
+    def __init__(self, part: Ints, first: Ints, second: Ints, weight: Floats) -> None:
+        """Sort the edges and find the negative weights."""
+        order = np.lexsort((second, first))
+        self.part = part
+        self.first, self.second, self.weight = first[order], second[order], weight[order]
+        self._keys = self.first * len(part) + self.second
+        self.negative = np.zeros((len(part), int(part.max(initial=-1)) + 1))
+        np.minimum.at(self.negative, (self.first, part[self.second]), self.weight)
+        np.minimum.at(self.negative, (self.second, part[self.first]), self.weight)
+        self.potential: Floats = self.negative.sum(1)
 
     @property
     def num_vertices(self) -> int:
@@ -68,8 +60,8 @@ class CliqueGraph:
     def find(self, first: Ints, second: Ints) -> tuple[Bools, Floats]:
         """Say which pairs (smaller vertex first) are edges, and their weights."""
         keys = first * self.num_vertices + second
-        position = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        found = self.keys[position] == keys
+        position = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        found = self._keys[position] == keys
         return found, self.weight[position[found]]
 
     def subgraph(self, vertices: Ints) -> CliqueGraph:

@@ -116,7 +116,8 @@ def select_nodes(
             code uses 0.05); None: no such rule.
         admissible: (C, C) bool, further restriction of the pairs (symmetric); None: none.
         max_columns: candidate merges of one integer program.
-        max_work: clique candidates that are looked at per connected component.
+        max_work: pairs of clique candidates that are looked at per connected component, see
+            `clique_partition.Limits`.
         time_limit: seconds of one integer program.
 
     Returns:
