@@ -43,13 +43,19 @@ def _taps(
     return first, (first + 1).clamp_(max=in_size - 1), (position % den).double() / den
 
 
+def _touched(rows: range, in_size: int, out_size: int, align_corners: bool) -> tuple[int, int]:
+    """First and last source row that output rows are made of."""
+    mul, add, den = source_fraction(in_size, out_size, align_corners)
+    low = max(rows[0] * mul + add, 0) // den
+    high = min(max(rows[-1] * mul + add, 0) // den + 1, in_size - 1)
+    return low, high
+
+
 def _tap_matrix(
     rows: range, in_size: int, out_size: int, align_corners: bool, like: Tensor
 ) -> tuple[Tensor, int]:
     """Interpolation weights (T, touched source rows), and the first touched source row."""
-    mul, add, den = source_fraction(in_size, out_size, align_corners)
-    low = max(rows[0] * mul + add, 0) // den
-    high = min(max(rows[-1] * mul + add, 0) // den + 1, in_size - 1)
+    low, high = _touched(rows, in_size, out_size, align_corners)
     first, second, weight = _taps(rows, in_size, out_size, align_corners, like.device)
     matrix = torch.zeros(len(rows), high - low + 1, dtype=weight.dtype, device=like.device)
     at = torch.arange(len(rows), device=like.device)
@@ -58,20 +64,33 @@ def _tap_matrix(
     return matrix.to(like.dtype), low
 
 
-def upsampled_rows(z: Tensor, rows: range, size: tuple[int, int], align_corners: bool) -> Tensor:
+def upsampled_rows(
+    z: Tensor,
+    rows: range,
+    size: tuple[int, int],
+    align_corners: bool,
+    channels: Tensor | None = None,
+) -> Tensor:
     """Rows of ``interpolate(z, size, "bilinear")``.
 
     Args:
-        z: (B, h, w, C) of any floating type.
+        z: (B, h, w, C) of any floating type, in any memory layout.
         rows: consecutive rows of the result.
         size: (H, W).
         align_corners: as in ``torch.nn.functional.interpolate``.
+        channels: indices of the channels of the result, in this order; None: all.
 
     Returns:
         (B, T, W, C), at least float32, contiguous.
     """
     dtype = torch.promote_types(z.dtype, torch.float32)
     first, second, weight = _taps(rows, z.shape[1], size[0], align_corners, z.device)
+    if channels is not None or z.stride(3) != 1:
+        # Only the source rows of this chunk are brought into channels-last order.
+        low, high = _touched(rows, z.shape[1], size[0], align_corners)
+        z = z[:, low : high + 1]
+        z = z.contiguous() if channels is None else z.index_select(3, channels)
+        first, second = first - low, second - low
     top, bottom = (z.index_select(1, index).to(dtype) for index in (first, second))
     lines = torch.lerp(top, bottom, weight.to(dtype)[:, None, None])
     wide = F.interpolate(

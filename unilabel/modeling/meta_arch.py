@@ -6,11 +6,10 @@ h x w feature size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import Tensor, nn
@@ -19,7 +18,9 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.fused_loss import upsampled_cross_entropy, upsampled_marginal_cross_entropy
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.losses import reduce_pixel_loss
-from unilabel.core.projection import dataset_logits, labels_at_cells
+from unilabel.core.prediction import upsampled_labels
+from unilabel.core.projection import labels_at_cells
+from unilabel.core.upsampling import upsampled_rows
 from unilabel.modeling.heads import MultiSegHead, UniSegHead
 from unilabel.modeling.pixel_decoder import PixelDecoder
 
@@ -128,9 +129,9 @@ class UniLabelSegmentor(nn.Module):
                 "sem_seg" (H, W) and "dataset_name", with images of one dataset beside each other.
 
         Returns:
-            Training: ``{"loss_ce/<dataset>": scalar}``. Else per image ``{space: (H, W) uint8 or
-            int16}`` for every space that "spaces" of the input names (default: the own dataset
-            and "unified").
+            Training: ``{"loss_ce/<dataset>": scalar}``. Else per image ``{space: (H, W) int16}`` on
+            the model's device, for every space that "spaces" of the input names (default: the own
+            dataset and "unified").
         """
         if self.training:
             images = torch.stack([item["image"] for item in batched_inputs])
@@ -235,45 +236,26 @@ class UniLabelSegmentor(nn.Module):
             size: (H, W) of the result.
 
         Returns:
-            (H, W) int16 on the CPU.
+            (H, W) int16 on the device of the model.
         """
         head = self.uni_head
-        marginal = head is not None and head.mode == "probability_sum" and space != UNIFIED
-        if marginal:
-            dataset_id = self.label_spaces.dataset_index(space)
-            scores = head.unified_logits(embedding, dataset_id)
-            mapping = head.dataset_mapping(dataset_id)
-        else:
-            scores = self.scores(embedding, space)
-        rows = max(1, 2**22 // (scores.shape[1] * size[1]))
-        answer = torch.empty(size, dtype=torch.int16, device=scores.device)
-        for top, chunk in upsample_rows(scores, size, rows):
-            if marginal:
-                chunk = dataset_logits(chunk, mapping, "probability_sum")
-            answer[top : top + chunk.shape[2]] = chunk[0].argmax(0).to(torch.int16)
-        return answer.cpu()
+        if head is None or head.mode == "logit_sum" or space == UNIFIED:
+            return upsampled_labels(self.scores(embedding, space), size)[0]
+        dataset_id = self.label_spaces.dataset_index(space)
+        scores = head.unified_logits(embedding, dataset_id)
+        return upsampled_labels(scores, size, head.dataset_mapping(dataset_id))[0]
 
 
-def upsample_rows(scores: Tensor, size: tuple[int, int], rows: int) -> Any:
+def upsample_rows(scores: Tensor, size: tuple[int, int], rows: int) -> Iterator[tuple[int, Tensor]]:
     """Bilinear upsampling (align_corners=True) in chunks of output rows.
 
     Yields:
-        (first row, (B, C, <= rows, W) chunk).
+        (first row, (B, C, <= rows, W) chunk in channels-last memory).
     """
-    height, width = size
-    source = scores.shape[2]
-    ratio = (source - 1) / (height - 1) if height > 1 else 0.0
-    for top in range(0, height, rows):
-        stop = min(height, top + rows)
-        position = torch.arange(top, stop, device=scores.device, dtype=torch.float32) * ratio
-        low = position.floor().long().clamp(max=source - 1)
-        high = (low + 1).clamp(max=source - 1)
-        weight = (position - low).to(scores.dtype)[:, None]
-        mixed = torch.lerp(scores[:, :, low], scores[:, :, high], weight)  # (B, C, rows, w)
-        yield (
-            top,
-            F.interpolate(mixed, (stop - top, width), mode="bilinear", align_corners=True),
-        )
+    source = scores.permute(0, 2, 3, 1)
+    for top in range(0, size[0], rows):
+        part = range(top, min(top + rows, size[0]))
+        yield top, upsampled_rows(source, part, size, align_corners=True).permute(0, 3, 1, 2)
 
 
 def build_uni_head(cfg: Any, label_spaces: LabelSpaceSet, num_unified: int) -> UniSegHead:
