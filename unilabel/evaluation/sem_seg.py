@@ -13,7 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
-from unilabel.core.metrics import update_confusion
+from unilabel.evaluation.counting import count_pixels
 
 Truth = Callable[[dict[str, Any]], Tensor]
 
@@ -21,7 +21,8 @@ Truth = Callable[[dict[str, Any]], Tensor]
 class SpaceConfusionEvaluator(DatasetEvaluator):
     """Confusion counts between a ground truth and predictions in several label spaces.
 
-    The counts of all ranks are added once, at the end; each image must be seen by one rank.
+    Pixels are counted on the device of the predictions. The counts of all devices and ranks are
+    added once, at the end; each image must be seen by one rank.
     """
 
     def __init__(self, classes: int, spaces: Mapping[str, int], truth: Truth | None = None) -> None:
@@ -48,11 +49,14 @@ class SpaceConfusionEvaluator(DatasetEvaluator):
         for item, answer in zip(inputs, outputs, strict=True):
             truth = self._truth(item)
             for space, confusion in self.confusion.items():
-                update_confusion(confusion, answer[space], truth)
+                device = answer[space].device
+                truth = truth.to(device, non_blocking=True)
+                self.confusion[space] = confusion = confusion.to(device)
+                count_pixels(confusion, answer[space], truth)
 
     def evaluate(self) -> dict[str, Tensor]:
         """Counts (C_i, R) per space, of all ranks together."""
-        gathered = comm.all_gather({s: c.numpy() for s, c in self.confusion.items()})
+        gathered = comm.all_gather({s: c.cpu().numpy() for s, c in self.confusion.items()})
         return {
             space: sum(torch.from_numpy(part[space]) for part in gathered) for space in self._spaces
         }
