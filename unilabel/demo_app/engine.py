@@ -17,7 +17,8 @@ from unilabel.demo_app.images import ImageLimits
 from unilabel.demo_app.suspicion import class_similarity
 from unilabel.predictor import EncodedImage, UniLabelPredictor
 
-MAX_CACHED = 200 * 2**20  # bytes of encoded pictures kept for the next label space or edit
+MAX_CACHED = 160 * 2**20  # bytes of encoded pictures kept for the next label space or edit
+MAX_PICTURES = 32  # number of them
 EXAMPLES = 8
 
 _runs = itertools.count(1)
@@ -81,12 +82,13 @@ class Engine:
         encoded = self.predictor.encode(picture.pixels, short_side, tta)
         with self._lock:
             self._encoded[key] = encoded
-            while len(self._encoded) > 1 and self._bytes() > MAX_CACHED:
+            while len(self._encoded) > 1 and self._is_full():
                 self._encoded.popitem(last=False)
         return encoded
 
-    def _bytes(self) -> int:
-        return sum(e.embedding.nbytes for e in self._encoded.values())
+    def _is_full(self) -> bool:
+        size = sum(encoded.embedding.nbytes for encoded in self._encoded.values())
+        return size > MAX_CACHED or len(self._encoded) > MAX_PICTURES
 
 
 def toy_pictures(count: int, seed: int = 7) -> Sequence[Picture]:
