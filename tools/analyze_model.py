@@ -9,10 +9,10 @@ Examples:
   tools/analyze_model.py --config-file configs/7ds.yaml --tflops 150 --num-gpus 4
   tools/analyze_model.py --config-file configs/7ds.yaml INPUT.CROP_SIZE '[512, 512]'
 
-Computation is counted by fvcore: one multiply-add is one "FLOP", BatchNorm, activations and
-resizing excluded. A training step costs three times its forward pass. Times are that over a rate:
---tflops (10^12 multiply-adds a second that your GPU sustains in training), or without it the rate
-of a small training step of this very network on this machine.
+Computation is counted by fvcore: one multiply-add is one "FLOP"; normalisation and resizing count
+a few per value, activations nothing. A training step costs three times its forward pass. Times are
+that over a rate: --tflops (10^12 multiply-adds a second that your GPU sustains in training), or
+without it the rate of a small training step of this very network on this machine.
 """
 
 from __future__ import annotations

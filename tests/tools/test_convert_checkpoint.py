@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,10 +16,16 @@ pytest.importorskip("detectron2")
 
 import timm
 
+sys.path.append(str(Path(__file__).parents[1] / "d2"))  # the writers of miniature datasets
+
+from miniature_datasets import PAPER_DATASETS, write_miniature
+
+from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.engine.checkpoint import load_file
 from unilabel.engine.loading import load_model
 from unilabel.engine.published import convert_release, read_state, split_release
+from unilabel.engine.run import evaluate
 from unilabel.modeling.meta_arch import UNIFIED
 from unilabel.modeling.published_forward import published_logits
 from unilabel.predictor import build_predictor
@@ -59,6 +66,10 @@ def filled(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
 def norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
     kinds = ("weight", "bias", "running_mean", "running_var")
     return {**{f"{name}.{k}": (width,) for k in kinds}, f"{name}.num_batches_tracked": ()}
+
+
+def linear(out: int, into: int) -> dict[str, tuple[int, ...]]:
+    return {"weight": (out, into), "bias": (out,)}
 
 
 def official_hrnet() -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -128,10 +139,16 @@ def release(backbone: dict[str, tuple[int, ...]], width: int, hidden: int) -> di
         "proj.2.weight": (width, hidden, 1, 1),
         "proj.2.bias": (width,),
     }
+    text, middle = (4096, 2048) if width == 512 else (16, 8)
     gnn = {
-        "linear1.weight": (width, 8),
-        "linear1.bias": (width,),
+        **{f"linear_before.{k}": v for k, v in linear(middle, text).items()},
+        **{f"linear_adj.{k}": v for k, v in linear(middle // 8, middle).items()},
+        **{f"linear1.{k}": v for k, v in linear(width, middle).items()},
+        **{f"linear2.{k}": v for k, v in linear(width, width).items()},
+        **{f"GCN_layer{i}.gc1.weight": (2 * middle, middle) for i in (1, 2, 3)},
+        **{f"GCN_layer{i}.gc1.bias": (middle,) for i in (1, 2, 3)},
         "adj_matrix": (448, UNIFIED_LABELS),
+        "unify_node_features": (UNIFIED_LABELS, text),
     }
     state = filled(
         {
@@ -177,7 +194,7 @@ def test_converted_file_answers_alone_and_like_the_published_network(
     assert tool.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "unified labels: 231 x 32" in printed
-    assert "not used: finetune_stage 1, gnn_model 3, proto_init 1" in printed
+    assert "not used: finetune_stage 1, gnn_model 16, proto_init 1" in printed
     assert "classes reordered: sunrgbd37, ade20k150" in printed
 
     model, space = load_model(output)
@@ -327,6 +344,25 @@ def test_imagenet_backbone(
     name = "stage4.0.fuse_layers.3.0.2.0.weight"
     assert torch.equal(loaded.net.state_dict()[name], state[name])
     assert tool.main([*arguments, "--output", "hrnet.pth"]) == 2
+
+
+@pytest.mark.slow
+def test_evaluation_of_a_converted_file(
+    tool: ModuleType, small_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "converted.pth"
+    arguments = ["--input", str(small_file), "--output", str(output), "--backbone", SMALL]
+    assert tool.main(arguments) == 0
+    for name in PAPER_DATASETS:
+        write_miniature(name, tmp_path / "datasets", train=1, val=1, size=(64, 96), block=16)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
+    overrides = ["MODEL.WEIGHTS", str(output), "OUTPUT_DIR", str(tmp_path / "run")]
+    overrides += ["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", "0"]
+    cfg = load_config(ROOT / "configs/7ds.yaml", overrides)
+    results = evaluate(cfg, "configs/7ds.yaml")
+    assert list(results["datasets"]) == list(PAPER_DATASETS)
+    assert (results["num_unified"], results["num_active"]) == (UNIFIED_LABELS, 217)
+    assert all(0 <= e["unified_miou"] <= 100 for e in results["datasets"].values())
 
 
 @pytest.mark.slow
