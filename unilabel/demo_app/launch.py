@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None, description: str | None = None)
     args = parse_arguments(arguments, description)
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
     logging.basicConfig(level=logging.WARNING)
+    # a stopped service leaves its folder clean, like one that is interrupted
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="unilabel_demo_") as temp_dir:
         # read by Gradio when it is imported
         os.environ["GRADIO_TEMP_DIR"] = temp_dir

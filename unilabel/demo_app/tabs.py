@@ -180,8 +180,8 @@ def review_tab(engine: Engine, state: gr.State, tab: gr.Tab, download: gr.HTML) 
     """The editor of the links, with the prediction before and after."""
     gr.Markdown(
         "Correct what each unified label stands for. The prediction changes at once; nothing is "
-        "trained. Save the result and train on with it: `MODEL.LABEL_SPACE label_space.json "
-        "MODEL.FIX_HUMAN_LINKS True`.",
+        "trained. Save the result and train on with it: `python train_net.py ... UNIFY.NODES file "
+        "MODEL.LABEL_SPACE label_space.json MODEL.FIX_HUMAN_LINKS True`",
         elem_classes="ul-intro",
     )
     names = [name for name in engine.predictor.spaces if name != UNIFIED]
