@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
-from unilabel.modeling.meta_arch import UNIFIED, upsample_rows
+from unilabel.core.upsampling import upsampled_rows
+from unilabel.modeling.meta_arch import UNIFIED
 from unilabel.predictor import UniLabelPredictor
 from unilabel.submission.formats import Benchmark
 from unilabel.submission.label_table import LabelTable
@@ -90,16 +91,13 @@ class Labeller:
             raise UniLabelError("no label of the model becomes a class of the benchmark.")
         device = predictor.model.device
         self._values = torch.tensor(used, dtype=torch.uint8, device=device)  # (T,)
-        self._fold = torch.zeros(len(used), len(values), device=device)  # (T, R)
+        # (R, T + 1) labels of every class, and of void
+        self._fold = torch.zeros(len(values), len(used) + 1, device=device)
         for row, value in enumerate(values):
             if value is not None:
-                self._fold[used.index(value), row] = 1.0
-        competing = [
-            row
-            for row, value in enumerate(values)
-            if value is None and (void.unmapped or learned[row])
-        ]
-        self._void_rows = torch.tensor(competing, dtype=torch.long, device=device)
+                self._fold[row, used.index(value)] = 1.0
+            elif void.unmapped or learned[row]:
+                self._fold[row, -1] = 1.0
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -118,11 +116,14 @@ class Labeller:
         """Best class, its probability and void by unmapped labels, some rows at a time."""
         options = self.options
         encoded = self.predictor.encode(image, options.short_side, options.tta, options.window)
-        scores = self._label_scores(encoded.embedding)  # (1, R, h, w)
-        rows = max(1, _CHUNK // (scores.shape[1] * encoded.size[1]))
-        for top, chunk in upsample_rows(scores, encoded.size, rows):
-            shape = chunk.shape[2:]
-            best, index, void = self._best(chunk[0].flatten(1))
+        scores = self._label_scores(encoded.embedding).permute(0, 2, 3, 1)  # (1, h, w, R)
+        height, width = encoded.size
+        step = max(1, _CHUNK // (scores.shape[3] * width))
+        for top in range(0, height, step):
+            rows = range(top, min(top + step, height))
+            chunk = upsampled_rows(scores, rows, encoded.size, align_corners=True)
+            best, index, void = self._best(chunk.flatten(0, 2))
+            shape = (len(rows), width)
             yield Decision(
                 top, self._values[index].view(shape), best.view(shape), (void > best).view(shape)
             )
@@ -136,18 +137,17 @@ class Labeller:
         return model.uni_head.unified_logits(embedding, dataset_id)
 
     def _best(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(R, P) scores -> probability and index of the best class, probability of void."""
+        """(P, R) scores -> probability and index of the best class, probability of void."""
         head = self.predictor.model.uni_head
-        none = scores.new_zeros(scores.shape[1])
         if head is not None and head.mode == "logit_sum":
-            joint = torch.cat([self._fold @ scores, scores[self._void_rows]]).softmax(0)
-            classes, voids = joint[: len(self._fold)], joint[len(self._fold) :]
-            void = voids.amax(0) if len(voids) else none
+            voids = scores[:, self._fold[:, -1] > 0]
+            joint = torch.cat([scores @ self._fold[:, :-1], voids], 1).softmax(1)
+            classes, voids = joint.split([self._fold.shape[1] - 1, voids.shape[1]], 1)
+            void = voids.amax(1) if voids.shape[1] else scores.new_zeros(len(scores))
         else:
-            probability = scores.softmax(0)
-            classes = self._fold @ probability
-            void = probability[self._void_rows].sum(0) if len(self._void_rows) else none
-        best, index = classes.max(0)
+            sums = scores.softmax(1) @ self._fold
+            classes, void = sums[:, :-1], sums[:, -1]
+        best, index = classes.max(1)
         return best, index, void
 
 
