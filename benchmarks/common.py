@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,9 @@ def versions() -> dict[str, str]:
 class Report:
     """Rows of one benchmark: printed as a table, written as JSON.
 
-    The file holds ``{"benchmark", "hardware", "versions", "rows"}``; a row holds ``case``,
-    ``metric``, ``ours``, ``reference``, ``ratio``, ``target``, ``parity`` and ``ok``.
+    The file holds ``{"benchmark", "command", "date", "hardware", "versions", "rows"}``; a row holds
+    ``case``, ``metric``, ``ours``, ``reference``, ``ratio``, ``target``, ``parity``, ``ok`` and
+    ``limit``.
     """
 
     def __init__(self, name: str) -> None:
@@ -102,6 +104,7 @@ class Report:
         target: float | str | None = None,
         parity: bool | None = None,
         ok: bool | None = None,
+        limit: float | None = None,
     ) -> dict[str, Any]:
         """Add a row and return it.
 
@@ -116,6 +119,7 @@ class Report:
             parity: whether both sides gave the same result; False fails the row.
             ok: whether the row passes; default: parity does not fail and the ratio reaches the
                 target. None in the file when there is nothing to judge.
+            limit: a measured value that ours cannot beat, for example the decoding alone.
         """
         if ratio is None and ours and reference is not None:
             ratio = reference / ours
@@ -124,8 +128,8 @@ class Report:
                 raise ValueError(f"target {target!r} of {case!r} is a sentence: pass ok as well")
             reached = target is None or (ratio is not None and ratio >= target)
             ok = reached and parity is not False
-        values = (case, metric, ours, reference, ratio, target, parity, ok)
-        keys = ("case", "metric", "ours", "reference", "ratio", "target", "parity", "ok")
+        values = (case, metric, ours, reference, ratio, target, parity, ok, limit)
+        keys = ("case", "metric", "ours", "reference", "ratio", "target", "parity", "ok", "limit")
         self.rows.append({key: _plain(value) for key, value in zip(keys, values, strict=True)})
         return self.rows[-1]
 
@@ -138,6 +142,8 @@ class Report:
         """Return the JSON form."""
         return {
             "benchmark": self.name,
+            "command": " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *_arguments()]),
+            "date": datetime.now(timezone.utc).date().isoformat(),
             "hardware": hardware(),
             "versions": versions(),
             "rows": self.rows,
@@ -151,6 +157,15 @@ class Report:
         """Print the machine and the rows as an aligned table."""
         print(f"{self.name}: {json.dumps(hardware())}")
         print(_table(self.rows))
+
+
+def _arguments() -> list[str]:
+    """Command line of this script, without the file of the report."""
+    arguments = list(sys.argv[1:])
+    while "--json" in arguments:
+        at = arguments.index("--json")
+        del arguments[at : at + 2]
+    return [a for a in arguments if not a.startswith("--json=")]
 
 
 def _plain(value: Any) -> Any:

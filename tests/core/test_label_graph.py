@@ -67,6 +67,42 @@ def test_layers_equal_a_loop() -> None:
     assert torch.allclose(graph()[0], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("unified", [2, 4, 9])  # fewer than the dataset labels, and more
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("dataset_embedding", [True, False])
+def test_blocks_equal_the_square_form(unified: int, layers: int, dataset_embedding: bool) -> None:
+    graph = make_graph(
+        edge_logits=torch.randn(unified, 5),
+        num_layers=layers,
+        use_dataset_embedding=dataset_embedding,
+    ).double()
+    labels = graph.text_features
+    if dataset_embedding:
+        labels = labels + graph.dataset_embedding[graph.dataset_of]
+    square = adjacency(graph.mapping())
+    x = F.relu(graph.input(torch.cat([labels, graph.unified_features])))
+    for layer in graph.layers:
+        x = torch.tanh(layer(x, square)[0])
+    expected = graph.output(x[5:])
+    embedding, _ = graph()
+    assert torch.allclose(embedding, expected, rtol=0, atol=1e-12)
+    ours, plain = (
+        torch.autograd.grad(result.square().sum(), list(graph.parameters()))
+        for result in (embedding, expected)
+    )
+    for name, a, b in zip(dict(graph.named_parameters()), ours, plain, strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-12), name
+
+
+def test_parameters_are_those_of_the_square_form() -> None:
+    names = [name for name in make_graph(num_layers=1).state_dict() if name.startswith("layers")]
+    assert names == [
+        "layers.0.lin_rel.weight",
+        "layers.0.lin_rel.bias",
+        "layers.0.lin_root.weight",
+    ]
+
+
 def test_shapes_and_options() -> None:
     nulls = torch.full((UNIFIED, len(SIZES)), -0.2)
     graph = make_graph(

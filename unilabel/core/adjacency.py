@@ -42,6 +42,20 @@ def soft_mapping(
     return torch.cat(blocks, dim=1)
 
 
+def message_weights(mapping: Tensor) -> tuple[Tensor, Tensor]:
+    """The two blocks of the adjacency M_a that are not zero.
+
+    Args:
+        mapping: (N, C) edge weights.
+
+    Returns:
+        (C, N) weights of unified labels in the messages to dataset labels, and (N, C) weights of
+        dataset labels in the messages to unified labels. Rows sum to 1 (0 without edges).
+    """
+    to_labels = (mapping / mapping.sum(0, keepdim=True).clamp(min=1e-6)).T
+    return to_labels, mapping / mapping.sum(1, keepdim=True).clamp(min=1e-6)
+
+
 def adjacency(mapping: Tensor) -> Tensor:
     """Row-normalised symmetric bipartite adjacency M_a.
 
@@ -53,8 +67,7 @@ def adjacency(mapping: Tensor) -> Tensor:
     """
     unified, classes = mapping.shape
     square = mapping.new_zeros(classes + unified, classes + unified)
-    square[classes:, :classes] = mapping / mapping.sum(1, keepdim=True).clamp(min=1e-6)
-    square[:classes, classes:] = (mapping / mapping.sum(0, keepdim=True).clamp(min=1e-6)).T
+    square[:classes, classes:], square[classes:, :classes] = message_weights(mapping)
     return square
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import DenseGraphConv
 
-from unilabel.core.adjacency import adjacency, soft_mapping
+from unilabel.core.adjacency import message_weights, soft_mapping
 from unilabel.core.errors import UniLabelError
 
 
@@ -21,7 +21,8 @@ class LabelGraph(nn.Module):
     """Three GraphSAGE layers over dataset labels and unified labels (Section 3.2).
 
     Eq. (3), W [X || M_a X], needs edge weights; that is PyG's ``DenseGraphConv(aggr="add")``
-    (``SAGEConv`` ignores edge weights).
+    (``SAGEConv`` ignores edge weights). The layers hold its parameters and compute what it
+    computes, without the zeros of the square adjacency and without rows that nothing reads.
     """
 
     def __init__(
@@ -99,14 +100,50 @@ class LabelGraph(nn.Module):
         Returns:
             label embedding X_u (N, D) and soft mapping (N, C).
         """
-        labels: Tensor = self.text_features  # type: ignore[assignment]
-        if self.dataset_embedding is not None:
-            labels = labels + self.dataset_embedding[self.dataset_of]  # type: ignore[index]  # Eq. (1)
         mapping = self.mapping()
-        square = adjacency(mapping)
-        x = torch.cat([labels, self.unified_features])  # (V, T)
-        x = F.relu(self.input(x))  # (V, G)
-        for layer in self.layers:
+        to_labels, to_unified = message_weights(mapping)
+        x = F.relu(self._input())  # (V, G)
+        for number, layer in enumerate(self.layers, 1):
             x = F.dropout(x, self.dropout, self.training)
-            x = torch.tanh(layer(x, square)[0])  # (1, V, G) -> (V, G); Eq. (3)
+            last = number == len(self.layers)  # only the unified rows are read from here on
+            x = torch.tanh(_convolve(layer, x, to_labels, to_unified, last))  # Eq. (3)
         return self.output(x[-self.num_unified :]), mapping
+
+    def _input(self) -> Tensor:
+        """(V, G) first linear layer on the node features of Eq. (1)."""
+        fixed = F.linear(self.text_features, self.input.weight)  # type: ignore[arg-type]
+        learned: list[Tensor] = [self.unified_features]
+        if self.dataset_embedding is not None:
+            learned.append(self.dataset_embedding)
+        # The layer is linear: K rows (of it and of its gradient) do for the d_i of all C labels.
+        x = F.linear(torch.cat(learned), self.input.weight, self.input.bias)
+        unified = x[: self.num_unified]
+        if self.dataset_embedding is None:
+            return torch.cat([fixed + self.input.bias, unified])
+        return torch.cat([fixed + x[self.num_unified :][self.dataset_of], unified])  # type: ignore[index]
+
+
+def _convolve(
+    layer: DenseGraphConv, x: Tensor, to_labels: Tensor, to_unified: Tensor, unified_only: bool
+) -> Tensor:
+    """``layer(x, adjacency)``: all rows (V, G), or those of the unified labels (N, G).
+
+    Args:
+        layer: (G, G) weights for the messages and for the node itself.
+        x: (V, G).
+        to_labels: (C, N), see :func:`message_weights`.
+        to_unified: (N, C).
+        unified_only: leave out the rows of the dataset labels.
+    """
+    labels, unified = x.split([len(to_labels), len(to_unified)])
+    messages: nn.Linear = layer.lin_rel
+    root: nn.Linear = layer.lin_root
+    to_unified_sums = to_unified @ labels  # (N, G)
+    if unified_only:
+        sums = F.linear(to_unified_sums, messages.weight, messages.bias)
+        return sums + F.linear(unified, root.weight)
+    # There are fewer unified labels than dataset labels: the weights are applied to N rows, after
+    # the messages to the unified labels are summed, but before those to the dataset labels are.
+    rows = F.linear(torch.cat([unified, to_unified_sums]), messages.weight)  # (2 N, G)
+    sums = torch.cat([to_labels @ rows[: len(unified)], rows[len(unified) :]])
+    return sums + messages.bias + F.linear(x, root.weight)
