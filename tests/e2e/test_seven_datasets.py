@@ -59,22 +59,22 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(
     config: str, folder: Path, stages: list[list[Any]], overrides: dict[str, str]
-) -> tuple[dict[str, Any], UnifiedLabelSpace]:
+) -> dict[str, Any]:
     options = {**FEW_ITERATIONS, "SCHEDULE": json.dumps(stages), "OUTPUT_DIR": str(folder)}
     pairs = [text for pair in {**options, **overrides}.items() for text in pair]
     done = program.train_net("--config-file", config, *pairs)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
-    results = json.loads((folder / "results.json").read_text())
-    return results, UnifiedLabelSpace.load(folder / "label_space.json")
+    return json.loads((folder / "results.json").read_text())
 
 
 def check(
+    folder: Path,
     results: dict[str, Any],
-    space: UnifiedLabelSpace,
     datasets: tuple[str, ...],
     classes: list[int],
     stages: list[list[Any]],
-) -> None:
+) -> UnifiedLabelSpace:
+    space = UnifiedLabelSpace.load(folder / "label_space.json")
     assert list(results["datasets"]) == list(datasets)
     assert space.label_spaces.num_classes == classes
     assert [s["name"] for s in results["stages"]] == [name for name, _ in stages]
@@ -83,6 +83,7 @@ def check(
         assert entry["images"] == 2
         assert 0 <= entry["miou"] <= 100
         assert 0 <= entry["unified_miou"] <= 100
+    return space
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,7 @@ def check(
             [19, 64, 37, 19, 26, 150, 133],
             {"INPUT.ACCUMULATE": "2"},
         ),
+        ("configs/baselines/7ds_paper.yaml", PAPER_DATASETS, SEVEN, {}),
         ("configs/rvc.yaml", RVC, [19, 150, 64, 23, 20, 26], {}),
         ("configs/driving.yaml", DRIVING, [19, 64, 19, 26, 26], {}),
         (
@@ -104,7 +106,7 @@ def check(
             {"DATASETS.ONLY": '["mapillary", "ade20k150"]', "UNIFY.NODES": "ilp"},
         ),
     ],
-    ids=["7ds", "7ds_1gpu", "rvc", "driving", "subset"],
+    ids=["7ds", "7ds_1gpu", "paper", "rvc", "driving", "subset"],
 )
 def test_all_stages(
     config: str,
@@ -117,16 +119,29 @@ def test_all_stages(
 ) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
     overrides = {**SMALL_NETWORK, "INPUT.CROP_SIZE": "[64, 64]", **overrides}
-    results, space = run(config, tmp_path, STAGES, overrides)
-    check(results, space, names, classes, STAGES)
+    results = run(config, tmp_path, STAGES, overrides)
+    check(tmp_path, results, names, classes, STAGES)
+
+
+@pytest.mark.parametrize("name", ["7ds_multi_head", "7ds_single"])
+def test_baselines_without_unified_labels(
+    name: str, datasets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
+    overrides = {**SMALL_NETWORK, "INPUT.CROP_SIZE": "[64, 64]"}
+    stages = [["MULTI_HEAD", 2]]
+    results = run(f"configs/baselines/{name}.yaml", tmp_path, stages, overrides)
+    assert list(results["datasets"]) == list(PAPER_DATASETS)
+    assert not (tmp_path / "label_space.json").exists()
+    assert (tmp_path / "model_final.pth").exists() == (name == "7ds_multi_head")
 
 
 def test_paper_size_fits_into_20_gib(
     datasets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
-    results, space = run("configs/7ds.yaml", tmp_path, ONE_STEP, {"INPUT.CROP_SIZE": "[128, 128]"})
-    check(results, space, PAPER_DATASETS, SEVEN, ONE_STEP)
+    results = run("configs/7ds.yaml", tmp_path, ONE_STEP, {"INPUT.CROP_SIZE": "[128, 128]"})
+    space = check(tmp_path, results, PAPER_DATASETS, SEVEN, ONE_STEP)
     weights = load_file(tmp_path / "model_final.pth")["model"]
     assert weights["uni_head.label_embedding"].shape == (len(space.names), 512)
     assert sum(v.numel() for k, v in weights.items() if k.startswith("backbone.")) > 65e6
