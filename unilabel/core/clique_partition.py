@@ -51,7 +51,7 @@ class Limits:
     Attributes:
         max_columns: columns of one integer program.
         max_work: pairs of clique candidates that column generation may look at in one component;
-            the searches after it may look at as many again.
+            the searches after it may look at a fifth of that.
         time_limit: seconds of one integer program.
     """
 
@@ -159,6 +159,16 @@ class _Columns:
         kept_costs = [c[rows] for c, rows in zip(self.costs, kept, strict=True)]
         return _Columns(self.num_vertices, kept_cliques, kept_costs)
 
+    def below(self, threshold: float, penalty: float, price: Floats) -> _Columns:
+        """Keep the columns with a reduced cost below the threshold."""
+        reduced = [
+            cost + penalty * cliques.shape[1] - price[cliques].sum(1)
+            for cliques, cost in zip(self.cliques, self.costs, strict=True)
+        ]
+        cliques = [c[r < threshold] for c, r in zip(self.cliques, reduced, strict=True)]
+        costs = [c[r < threshold] for c, r in zip(self.costs, reduced, strict=True)]
+        return _Columns(self.num_vertices, cliques, costs)
+
     def extend(self, other: _Columns) -> None:
         self.cliques += other.cliques
         self.costs += other.costs
@@ -207,7 +217,7 @@ def _generate(graph: CliqueGraph, penalty: float, limits: Limits) -> Partition:
     """Column generation, then the integer program over all columns that can matter."""
     columns, dual, floor, bound = _price_out(graph, penalty, limits.max_work)
     price, least = penalty - dual, floor.min()
-    work = limits.max_work
+    work = limits.max_work // 5
 
     def search(threshold: float) -> FoundCliques:
         nonlocal work
@@ -220,8 +230,8 @@ def _generate(graph: CliqueGraph, penalty: float, limits: Limits) -> Partition:
         return found
 
     # Columns of small reduced cost, in units of what the best pair saves, hold the optimum almost
-    # always; fewer if they are too many, else those of the linear program.
-    threshold = 0.1 * float((penalty - graph.weight).max())
+    # always; if there are too many, fewer of them, and at last only those that were generated.
+    small = threshold = 0.1 * float((penalty - graph.weight).max())
     found = search(threshold)
     for _ in range(4):
         if not found.complete:
@@ -229,6 +239,8 @@ def _generate(graph: CliqueGraph, penalty: float, limits: Limits) -> Partition:
             found = search(threshold)
     if found.complete:
         columns = _Columns.of(found, penalty, price)
+    else:
+        columns = columns.below(small, penalty, price)
     best = _pack(columns, limits.time_limit)
     exact = found.complete and best.cost == best.bound
     if exact and best.cost - bound > threshold:
