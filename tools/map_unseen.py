@@ -121,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--heads",
         action="store_true",
-        help="also print the best of the model's own label spaces, mapped in the same way",
+        help="also map the label spaces of the model's own datasets, one by one (Tables 7 to 10)",
     )
     parser.add_argument(
         "--encoder", help="text encoder (default: the one that the model was trained with)"
@@ -150,13 +150,16 @@ def read_model(args: argparse.Namespace) -> Model:
 
 
 def read_dataset(args: argparse.Namespace, known: Sequence[str]) -> DatasetSource:
-    """The unseen dataset, with its descriptions."""
+    """The unseen dataset, with its descriptions.
+
+    With ``--heads`` it may be one that the model knows: the other label spaces do not.
+    """
     name, _, variant = args.dataset.partition("@")
     if name in builtin_names():
         source = builtin_source(name, datasets_root(), variant or None)
     else:
         source = folder_source(args.dataset)
-    if source.name in known:
+    if source.name in known and not args.heads:
         raise UniLabelError(
             f"the model was trained on {source.name!r} and answers in it without a mapping "
             '(train_net.py --eval-only); for other images with the same name change "name" in '
@@ -194,7 +197,8 @@ class Search:
     def encoded(self) -> tuple[LabelSpaceSet, Tensor, dict[str, str]]:
         """Label spaces of the model and the dataset, (S + C, T) features, how they were made."""
         cfg = self.model.cfg
-        spaces = LabelSpaceSet([*self.model.network.label_spaces, self.source.label_space])
+        unseen = replace(self.source.label_space, name=f"unseen {self.source.name}")
+        spaces = LabelSpaceSet([*self.model.network.label_spaces, unseen])
         texts, kind = transfer_texts(spaces)
         encoder = build_text_encoder(self.args.encoder or cfg.TEXT.ENCODER, cfg.MODEL.DEVICE)
         return spaces, encoder.encode(texts), {"encoder": encoder.name, "texts": kind}
@@ -256,15 +260,19 @@ def run(search: Search) -> tuple[TransferMapping, list[dict[str, Any]]]:
     method, network = search.args.method, search.model.network
     unified = [UNIFIED] if search.model.unified is not None else []
     heads = network.label_spaces.names if search.args.heads or not unified else []
+    if method == "text" and not unified:
+        raise UniLabelError(
+            "this model has one head per dataset and no unified labels; only training images can "
+            "tell which head is best: use --method images."
+        )
     train = search.count("train", unified + heads) if method == "images" else {}
     tried: list[tuple[str, TransferMapping]] = []
     if method == "images":
-        fitted = [search.by_images(h, train[h]) for h in heads]
-        if fitted:
-            best = max(fitted, key=lambda m: mapped_miou(train[m.space], m))
-            tried.append((f"best head: {best.space}, images", best))
+        fitted = [search.by_images(head, train[head]) for head in heads]
+        fitted.sort(key=lambda m: mapped_miou(train[m.space], m))  # the best one last
+        tried += [(f"{m.space}, images", m) for m in fitted]
     elif method == "text":
-        tried += [(f"head: {h}, text", search.by_text(h)) for h in heads]
+        tried += [(f"{head}, text", search.by_text(head)) for head in heads]
     tried += [(f"{space}, text", search.by_text(space)) for space in unified]
     if method == "images":
         tried += [(f"{space}, images", search.by_images(space, train[space])) for space in unified]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -81,6 +82,7 @@ def test_mapping_is_found_from_images(
     tool: ModuleType,
     unseen: tuple[Path, np.ndarray],
     toy_weights: Path,
+    toy_space: UnifiedLabelSpace,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -90,8 +92,9 @@ def test_mapping_is_found_from_images(
     arguments = ["--weights", str(toy_weights), "--dataset", str(folder), "--heads"]
     assert tool.main([*arguments, "--output", str(output), *FAST]) == 0
     rows = table(capsys.readouterr().out)
-    assert list(rows)[1:] == ["unified, text", "unified, images"]
-    assert next(iter(rows)).startswith("best head: toy_")
+    heads = {f"{space.name}, images" for space in toy_space.label_spaces}
+    assert set(list(rows)[:4]) == heads
+    assert list(rows)[4:] == ["unified, text", "unified, images"]
     assert rows["unified, images"][0] == "100.00"
     assert rows["unified, images"][1] > max(rows["unified, text"][1], 60)
     found = np.array(classes_of(output))
@@ -142,8 +145,30 @@ def test_model_with_a_head_per_dataset(
     assert tool.main([*arguments, "--output", str(output), *FAST]) == 0
     printed = capsys.readouterr().out
     assert "2 training and 2 validation images" in printed
-    (name,) = table(printed)
-    assert name == f"best head: {json.loads(output.read_text())['space']}, images"
+    rows = table(printed)
+    assert len(rows) == 4
+    assert list(rows)[-1] == f"{json.loads(output.read_text())['space']}, images"
+    assert tool.main([*arguments, "--method", "text", *FAST]) == 2
+    assert "use --method images" in capsys.readouterr().err
+    assert float(list(rows.values())[-1][0]) == max(float(train) for train, _ in rows.values())
+
+
+def test_dataset_that_the_model_knows(
+    tool: ModuleType,
+    unseen: tuple[Path, np.ndarray],
+    toy_weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "toy_city"
+    shutil.copytree(unseen[0], folder)
+    classes = json.loads((folder / "classes.json").read_text())
+    (folder / "classes.json").write_text(json.dumps({**classes, "name": "toy_city"}))
+    arguments = ["--weights", str(toy_weights), "--dataset", str(folder)]
+    assert tool.main([*arguments, *FAST]) == 2
+    assert "was trained on 'toy_city'" in capsys.readouterr().err
+    assert tool.main([*arguments, "--heads", *FAST]) == 0
+    assert "toy_city, images" in table(capsys.readouterr().out)
 
 
 def test_relations_are_scored(
@@ -177,13 +202,7 @@ def test_mistakes_are_named(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = tmp_path / "known"
-    folder.mkdir()
-    (folder / "classes.json").write_text(
-        json.dumps({"name": "toy_fine", "classes": [{"id": 0, "name": "road"}]})
-    )
     for dataset, more, message in (
-        (folder, [], "was trained on 'toy_fine'"),
         (tmp_path / "none", [], "no classes.json"),
         (unseen[0], ["--method", "file"], "--method file needs --mapping"),
         (unseen[0], ["--images", "-1"], "--images -1"),
