@@ -192,7 +192,7 @@ def selection_rows(report: Report, labels: int, seeds: int, penalty: float, tau:
         report.row(case, "objective", found.objective, authors.objective)
 
 
-def growth_rows(report: Report, penalty: float, tau: float) -> None:
+def growth_rows(report: Report, penalty: float, tau: float, path: str | None) -> None:
     """From 448 to 10,000 labels, by longer label lists and by more datasets."""
     longer = [(7, labels / PAPER_LABELS, labels / PAPER_LABELS) for labels in (448, 896, 1792)]
     longer += [(7, 3584 / PAPER_LABELS, 3584 / PAPER_LABELS), (7, 22.32, 22.32)]
@@ -207,7 +207,9 @@ def growth_rows(report: Report, penalty: float, tau: float) -> None:
         report.row(case, "seconds", found.seconds, parity=valid)
         report.row(case, "gap of the objective", found.gap, parity=valid)
         report.row(case, "gap of what merging saves", 1 - saved / possible, parity=valid)
-        print(f"{case}: {found.seconds:.1f} s", flush=True)
+        print(f"{case}: {found.seconds:.1f} s, gap {found.gap:.3g}", flush=True)
+        if path:
+            report.write(path)  # the last instances take minutes
 
 
 def main() -> None:
@@ -222,7 +224,7 @@ def main() -> None:
     args = parser.parse_args()
     report = Report("node_selection")
     if args.growth:
-        growth_rows(report, args.penalty, args.tau)
+        growth_rows(report, args.penalty, args.tau, args.json)
     else:
         exactness_rows(report, args.seeds)
         selection_rows(report, args.labels, args.seeds, args.penalty, args.tau)

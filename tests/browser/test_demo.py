@@ -251,6 +251,32 @@ def test_a_bad_file_is_explained(browser: Any, server: Any, tmp_path: Path) -> N
     visit.check()
 
 
+def test_video_and_cancel(browser: Any, server: Any, tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    file = tmp_path / "street.avi"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 8.0, (128, 96))
+    for number in range(12):
+        scene = render_scene(np.random.default_rng(number), "toy_idd")[0]
+        writer.write(np.ascontiguousarray(scene[..., ::-1]))
+    writer.release()
+    visit = Visit(browser, server.url, 1400, "video", tmp_path)
+    visit.next_run("viewer", "")
+    page = visit.page
+    page.get_by_role("button", name="Short video").click()
+    page.locator("#video-file input[type=file]").set_input_files(file)
+    page.wait_for_selector("#video video")
+    page.wait_for_function("document.querySelector('#video video').readyState >= 2")
+    size = page.evaluate(
+        "(() => { const v = document.querySelector('#video video');"
+        " return [v.videoWidth, v.videoHeight]; })()"
+    )
+    assert size == [128, 96]
+    visit.shot("done")
+    page.get_by_role("button", name="Cancel").click()
+    page.wait_for_function("document.querySelector('#video').innerText.includes('Cancelled')")
+    visit.check()
+
+
 def test_graph_of_448_labels(browser: Any, large_space: UnifiedLabelSpace, tmp_path: Path) -> None:
     file = tmp_path / "graph.html"
     write_graph_page(large_space, file, "Large label space")

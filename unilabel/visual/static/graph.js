@@ -246,6 +246,16 @@ function unilabelGraph(host) {
       node.classList.toggle("on", near.has(id));
       node.classList.toggle("picked", id === picked);
       node.classList.toggle("hit", hits.has(id));
+      node.style.removeProperty("--kind");
+      node.classList.remove("related");
+    }
+    if (picked && picked[0] === "c") {
+      for (const { kind, d, c } of relations(...parse(picked))) {
+        const spot = nodes.get(key(d, c));
+        if (!spot) continue;
+        spot.node.classList.add("related");
+        spot.node.style.setProperty("--kind", KINDS[kind][1]);
+      }
     }
     for (const edge of layer.querySelectorAll(".ul-edge")) {
       edge.classList.toggle("on", near.has(edge.dataset.a) && near.has(edge.dataset.b));
@@ -299,6 +309,9 @@ function unilabelGraph(host) {
       parts.push(make("h3", {}, dot(colour), name, close),
         make("p", {}, `Class ${c} of ${data.datasets[d].title}.`));
       if (text) parts.push(make("p", {}, text));
+      const seen = unifiedOf(d, c).map((u) => (data.stats || {})[u]).filter(Boolean);
+      if (seen.length) parts.push(make("p", {},
+        `${percent(seen.reduce((sum, s) => sum + s.share, 0))} of the pixels seen.`));
       parts.push(make("h4", {}, "Unified labels"),
         make("ul", {}, ...unifiedOf(d, c).map((u) => link(-1, u))));
       const related = relations(d, c);

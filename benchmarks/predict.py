@@ -1,0 +1,149 @@
+"""From scores at feature resolution to a label map: ours against upsampling, then the arg max.
+
+    OMP_NUM_THREADS=1 python benchmarks/predict.py --c 65
+
+Two ways to score classes, as in the model: ``logits`` of the classes (one head per dataset, or
+summed logits of unified labels), and ``probability_sum`` over unified labels.
+
+The reference of ``logits`` is the authors' path: bilinear upsampling to the image (aligned
+corners), the same once more to the size of the answer (Detectron2's ``sem_seg_postprocess``), arg
+max. Its float32 tensors of full resolution would need many gigabytes with N unified labels, so the
+reference of ``probability_sum`` works in row chunks, too: softmax over all N, sums, arg max.
+
+Agreement is the share of equal labels. The scores are smooth fields with noise, so that labels form
+regions with ragged borders. The limit is the time to upsample with each source row read once,
+nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from common import Report, compare
+from head import LiveBytes
+from torch import Tensor
+
+from unilabel.core.prediction import upsampled_labels
+from unilabel.core.projection import dataset_logits
+from unilabel.core.upsampling import upsampled_rows
+
+STRIDE = 4
+CHUNK = 2**22  # scores at image resolution that the reference of probability sums holds
+
+
+def make_scores(channels: int, size: tuple[int, int]) -> Tensor:
+    """(1, R, H / 4, W / 4) scores."""
+    torch.manual_seed(channels)
+    height, width = (side // STRIDE for side in size)
+    coarse = 4 * torch.randn(1, channels, height // 16 + 1, width // 16 + 1)
+    smooth = F.interpolate(coarse, (height, width), mode="bicubic")
+    return smooth + 0.3 * torch.randn(1, channels, height, width)
+
+
+def make_mapping(nodes: int, classes: int) -> Tensor:
+    """Bool (N, C): every unified label has a class."""
+    mapping = torch.zeros(nodes, classes, dtype=torch.bool)
+    column = torch.cat([torch.arange(classes), torch.randint(0, classes, (nodes - classes,))])
+    mapping[torch.randperm(nodes), column] = True
+    return mapping
+
+
+def double_interpolation(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """The authors' label map, (H, W)."""
+    image = F.interpolate(scores, size, mode="bilinear", align_corners=True)[0]
+    image = image[:, : size[0], : size[1]].expand(1, -1, -1, -1)
+    answer = F.interpolate(image, size, mode="bilinear", align_corners=False)[0]
+    return answer.argmax(0)
+
+
+def softmax_of_all(scores: Tensor, size: tuple[int, int], mapping: Tensor) -> Tensor:
+    """Sums of probabilities by their definition, in row chunks; (H, W)."""
+    answer = torch.empty(size, dtype=torch.int64)
+    source = scores.permute(0, 2, 3, 1)
+    step = max(1, CHUNK // (scores.shape[1] * size[1]))
+    for top in range(0, size[0], step):
+        rows = range(top, min(top + step, size[0]))
+        chunk = upsampled_rows(source, rows, size, True).permute(0, 3, 1, 2).contiguous()
+        classes = dataset_logits(chunk, mapping, "probability_sum", eps=0.0)[0]
+        answer[rows.start : rows.stop] = classes.argmax(0)
+    return answer
+
+
+def upsample_only(scores: Tensor, size: tuple[int, int]) -> None:
+    """Every upsampled value once, then dropped."""
+    source = scores.permute(0, 2, 3, 1).contiguous()
+    for top in range(0, size[0], STRIDE):
+        upsampled_rows(source, range(top, min(top + STRIDE, size[0])), size, True)
+
+
+def peak_bytes(function: Callable[[], object]) -> int:
+    """Most bytes of tensors alive at a time, the inputs not counted."""
+    with LiveBytes() as live:
+        function()
+    return live.peak
+
+
+def measure(
+    report: Report,
+    case: str,
+    ours: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
+    limit: Callable[[], None],
+    rounds: int,
+    targets: tuple[float | None, float | None],
+) -> None:
+    """Agreement, time and memory of one case."""
+    agreement = float((ours()[0] == reference()).double().mean())
+    parity = agreement >= 0.99999
+    report.row(case, "agreement", agreement, target=">= 0.99999", ok=parity)
+    seconds = compare(ours, reference, rounds=rounds)
+    floor, _ = compare(limit, lambda: None, rounds=rounds)
+    report.row(case, "label map [s]", *seconds, target=targets[0], parity=parity, limit=floor)
+    peaks = peak_bytes(ours), peak_bytes(reference)
+    report.row(case, "peak of live tensors [bytes]", *peaks, target=targets[1], parity=parity)
+
+
+@torch.no_grad()
+def main() -> int:
+    """Run the benchmark; 1 if a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--c", type=int, default=65, help="classes")
+    parser.add_argument("--n", type=int, default=217, help="unified labels; 0: logits only")
+    parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), help="height, width")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", help="file for the report")
+    args = parser.parse_args()
+    size = tuple(args.size)
+    report = Report("predict")
+    scores = make_scores(args.c, size)
+    measure(
+        report,
+        f"logits, C={args.c}, {size[0]} x {size[1]}",
+        lambda: upsampled_labels(scores, size),
+        lambda: double_interpolation(scores, size),
+        lambda: upsample_only(scores, size),
+        args.rounds,
+        (1.4, 50.0),
+    )
+    if args.n:
+        unified, mapping = make_scores(args.n, size), make_mapping(args.n, args.c)
+        measure(
+            report,
+            f"probability_sum, C={args.c}, N={args.n}, {size[0]} x {size[1]}",
+            lambda: upsampled_labels(unified, size, mapping),
+            lambda: softmax_of_all(unified, size, mapping),
+            lambda: upsample_only(unified, size),
+            max(2, args.rounds // 2),
+            (1.4, None),
+        )
+    report.print()
+    if args.json:
+        report.write(args.json)
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
