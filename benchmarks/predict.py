@@ -66,7 +66,7 @@ def softmax_of_all(scores: Tensor, size: tuple[int, int], mapping: Tensor) -> Te
     step = max(1, CHUNK // (scores.shape[1] * size[1]))
     for top in range(0, size[0], step):
         rows = range(top, min(top + step, size[0]))
-        chunk = upsampled_rows(source, rows, size, True).permute(0, 3, 1, 2).contiguous()
+        chunk = upsampled_rows(source, rows, size, True).permute(0, 3, 1, 2)
         classes = dataset_logits(chunk, mapping, "probability_sum", eps=0.0)[0]
         answer[rows.start : rows.stop] = classes.argmax(0)
     return answer
@@ -79,31 +79,41 @@ def upsample_only(scores: Tensor, size: tuple[int, int]) -> None:
         upsampled_rows(source, range(top, min(top + STRIDE, size[0])), size, True)
 
 
-def peak_bytes(function: Callable[[], object]) -> int:
-    """Most bytes of tensors alive at a time, the inputs not counted."""
+def peak_bytes(function: Callable[[Tensor], object], scores: Tensor) -> int:
+    """Most bytes of tensors alive at a time, the scores not counted."""
     with LiveBytes() as live:
-        function()
+        live.known.add(scores.untyped_storage()._cdata)
+        function(scores)
     return live.peak
 
 
 def measure(
     report: Report,
     case: str,
-    ours: Callable[[], Tensor],
-    reference: Callable[[], Tensor],
-    limit: Callable[[], None],
+    scores: Tensor,
+    size: tuple[int, int],
+    mapping: Tensor | None,
     rounds: int,
-    targets: tuple[float | None, float | None],
 ) -> None:
     """Agreement, time and memory of one case."""
-    agreement = float((ours()[0] == reference()).double().mean())
+
+    def ours(z: Tensor) -> Tensor:
+        return upsampled_labels(z, size, mapping)[0]
+
+    def reference(z: Tensor) -> Tensor:
+        if mapping is None:
+            return double_interpolation(z, size)
+        return softmax_of_all(z, size, mapping)
+
+    agreement = float((ours(scores) == reference(scores)).double().mean())
     parity = agreement >= 0.99999
     report.row(case, "agreement", agreement, target=">= 0.99999", ok=parity)
-    seconds = compare(ours, reference, rounds=rounds)
-    floor, _ = compare(limit, lambda: None, rounds=rounds)
-    report.row(case, "label map [s]", *seconds, target=targets[0], parity=parity, limit=floor)
-    peaks = peak_bytes(ours), peak_bytes(reference)
-    report.row(case, "peak of live tensors [bytes]", *peaks, target=targets[1], parity=parity)
+    seconds = compare(lambda: ours(scores), lambda: reference(scores), rounds, warmup=0)
+    floor, _ = compare(lambda: upsample_only(scores, size), lambda: None, rounds, warmup=0)
+    report.row(case, "label map [s]", *seconds, target=1.4, parity=parity, limit=floor)
+    peaks = peak_bytes(ours, scores), peak_bytes(reference, scores)
+    target = 50.0 if mapping is None else None
+    report.row(case, "peak of live tensors [bytes]", *peaks, target=target, parity=parity)
 
 
 @torch.no_grad()
@@ -119,26 +129,12 @@ def main() -> int:
     size = tuple(args.size)
     report = Report("predict")
     scores = make_scores(args.c, size)
-    measure(
-        report,
-        f"logits, C={args.c}, {size[0]} x {size[1]}",
-        lambda: upsampled_labels(scores, size),
-        lambda: double_interpolation(scores, size),
-        lambda: upsample_only(scores, size),
-        args.rounds,
-        (1.4, 50.0),
-    )
+    case = f"C={args.c}, {size[0]} x {size[1]}"
+    measure(report, f"logits, {case}", scores, size, None, args.rounds)
     if args.n:
-        unified, mapping = make_scores(args.n, size), make_mapping(args.n, args.c)
-        measure(
-            report,
-            f"probability_sum, C={args.c}, N={args.n}, {size[0]} x {size[1]}",
-            lambda: upsampled_labels(unified, size, mapping),
-            lambda: softmax_of_all(unified, size, mapping),
-            lambda: upsample_only(unified, size),
-            max(2, args.rounds // 2),
-            (1.4, None),
-        )
+        scores, mapping = make_scores(args.n, size), make_mapping(args.n, args.c)
+        rounds = max(1, args.rounds // 3)  # seconds each
+        measure(report, f"probability_sum, N={args.n}, {case}", scores, size, mapping, rounds)
     report.print()
     if args.json:
         report.write(args.json)
