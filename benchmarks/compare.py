@@ -2,7 +2,9 @@
 """Train and compare every way to learn from several datasets: the paper's Tables 2 and 5 in small.
 
 Each cell (method, seed) is a run of train_net.py with the same backbone, data order and number of
-network iterations. Finished cells are kept, so an interrupted comparison continues.
+network iterations. Finished cells are kept, so an interrupted comparison continues. Methods that
+train the same multi-head network first share it: it is trained once per seed (``stem_*``), and the
+cells go on from its last checkpoint, which equals an uninterrupted run bit by bit.
 
 Examples:
   python benchmarks/compare.py --config configs/mini.yaml --methods all --seeds 0 1 --out output/cmp
@@ -13,7 +15,9 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -29,6 +33,16 @@ from unilabel.core.io import atomic_path, read_json
 from unilabel.core.stages import Stage, StageSchedule
 
 ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINTS = "last_checkpoint.json"
+# Keys that do nothing before the first stage with unified labels.
+LATER_KEYS = (
+    "UNIFY.",
+    "GRAPH.",
+    "TEXT.",
+    "LOSS.ORTH_",
+    "MODEL.MAPPING_MODE",
+    "MODEL.DATASET_BIAS",
+)
 BUDGETS = {"quick": 1, "full": 10}  # times the iterations of the configuration
 
 # The paper's text and the authors' code as overrides of our defaults (configs/baselines).
@@ -117,12 +131,38 @@ def run_cell(args: argparse.Namespace, method: str, seed: int) -> bool:
     if (folder / "results.json").is_file():
         print(f"{folder.name}: finished before", flush=True)
         return True
-    folder.mkdir(parents=True, exist_ok=True)
     kind, overrides = METHODS[method]
+    schedule = schedule_of(args.config, kind, BUDGETS[args.budget])
+    if kind != "heads" and not (folder / CHECKPOINTS).is_file():
+        stem = train_stem(args, overrides, json.dumps(json.loads(schedule)[:1]), seed)
+        if stem is None:
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        newest = read_json(stem / CHECKPOINTS)["checkpoints"][-1]["file"]
+        shutil.copy(stem / newest, folder / newest)
+        shutil.copy(stem / CHECKPOINTS, folder / CHECKPOINTS)  # last: it makes the copy valid
+    return train(args, folder, seed, {"SCHEDULE": schedule, **overrides})
+
+
+def train_stem(
+    args: argparse.Namespace, overrides: dict[str, str], schedule: str, seed: int
+) -> Path | None:
+    """The folder of the multi-head network that a method starts from, or None if it failed."""
+    early = {k: v for k, v in overrides.items() if not k.startswith(LATER_KEYS)}
+    digest = hashlib.sha256(json.dumps(sorted(early.items())).encode()).hexdigest()[:8]
+    folder = args.out / (f"stem_{digest}_{seed}" if early else f"stem_{seed}")
+    done = (folder / "results.json").is_file()
+    if done or train(args, folder, seed, {"SCHEDULE": schedule, **early}):
+        return folder
+    return None
+
+
+def train(args: argparse.Namespace, folder: Path, seed: int, overrides: dict[str, str]) -> bool:
+    """One run of train_net.py, continued where an earlier one ended."""
+    folder.mkdir(parents=True, exist_ok=True)
     values = {
         "OUTPUT_DIR": str(folder),
         "SEED": str(seed),
-        "SCHEDULE": schedule_of(args.config, kind, BUDGETS[args.budget]),
         "MODEL.DEVICE": args.device,
         **overrides,
     }
