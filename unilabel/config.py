@@ -6,6 +6,7 @@ overrides, ``validate_config`` checks what several keys say together.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import os
 from collections.abc import Sequence
@@ -191,11 +192,25 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
         _check_key(key, value, known, "command line")
         try:
-            cfg.merge_from_list([key, value])
+            cfg.merge_from_list([key, _literal(cfg, key, value)])
         except (ValueError, AssertionError, SyntaxError) as error:
             raise UniLabelError(f"{key} {value}: {error}") from error
     validate_config(cfg)
     return cfg
+
+
+def _literal(cfg: CN, key: str, value: str) -> str:
+    """Keep the text of a text key as it is: fvcore would read JSON or a number out of it."""
+    node: object = cfg
+    for part in key.split("."):
+        node = node[part]
+    if not isinstance(node, str):
+        return value
+    try:
+        quoted = isinstance(ast.literal_eval(value), str)
+    except (ValueError, SyntaxError):
+        quoted = False
+    return value if quoted else repr(value)
 
 
 def validate_config(cfg: CN) -> None:

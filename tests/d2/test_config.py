@@ -67,6 +67,20 @@ def test_defaults_file_and_overrides_in_this_order(tmp_path: Path) -> None:
     assert isinstance(cfg, CfgNode)
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ('{"layers": [1, 1]}', '{"layers": [1, 1]}'),
+        ("'{\"layers\": [1, 1]}'", '{"layers": [1, 1]}'),
+        ("2048", "2048"),
+        ("", ""),
+    ],
+)
+def test_text_keys_keep_text_that_looks_like_another_type(value: str, expected: str) -> None:
+    cfg = load_config(ROOT / "configs/toy.yaml", ["MODEL.TIMM.ARGS", value])
+    assert cfg.MODEL.TIMM.ARGS == expected
+
+
 def test_dump_is_read_back(tmp_path: Path) -> None:
     cfg = load_config(ROOT / "configs/toy.yaml", ["SEED", "5"])
     again = load_config(written(tmp_path, cfg.dump()))

@@ -31,7 +31,7 @@ ONE_STEP = [[stage, 1] for stage, _ in STAGES]
 SMALL_NETWORK = {
     "MODEL.TIMM.NAME": "resnet18",
     # in quotes: it is a text (JSON), and the command line would read a dictionary
-    "MODEL.TIMM.ARGS": '\'{"layers": [1, 1, 1, 1], "channels": [16, 24, 32, 48]}\'',
+    "MODEL.TIMM.ARGS": '{"layers": [1, 1, 1, 1], "channels": [16, 24, 32, 48]}',
     "MODEL.TIMM.OUT_INDICES": "[1, 2, 3, 4]",
     "MODEL.EMBED_DIM": "32",
     "MODEL.PIXEL_DECODER.HIDDEN_DIM": "32",
