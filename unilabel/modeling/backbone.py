@@ -29,6 +29,7 @@ from timm.models.hrnet import HighResolutionModule
 from torch import Tensor, nn
 
 from unilabel.core.errors import UniLabelError
+from unilabel.modeling.pointwise import use_pointwise_convs
 
 __all__ = ["TimmBackbone", "build_timm_backbone", "load_pretrained_file"]
 
@@ -286,6 +287,8 @@ class TimmBackbone(Backbone):
             load_pretrained_file(self.net, pretrained_file, {k: v.shape for k, v in full.items()})
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net.to(memory_format=self._memory_format)
+        if channels_last:
+            use_pointwise_convs(self.net)
         self._select_features(keep_all=bool(out_indices))
 
     def _select_features(self, keep_all: bool) -> None:

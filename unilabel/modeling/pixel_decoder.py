@@ -23,6 +23,7 @@ from detectron2.layers import get_norm
 from torch import Tensor, nn
 
 from unilabel.core.errors import UniLabelError
+from unilabel.modeling.pointwise import PointwiseConv2d, pointwise_conv
 
 __all__ = ["PixelDecoder"]
 
@@ -98,10 +99,10 @@ class PixelDecoder(nn.Module):
             i > 0 and (hidden_dim - channels) * _UPSAMPLING_COST < channels * hidden_dim
             for i, channels in enumerate(self.in_channels)
         )
-        self.reduce = nn.Conv2d(sum(self.in_channels), hidden_dim, kernel_size=1)
+        self.reduce = PointwiseConv2d(sum(self.in_channels), hidden_dim, kernel_size=1)
         self.norm = get_norm(norm, hidden_dim)
         self.context = nn.Sequential(*(_conv_block(hidden_dim, norm) for _ in range(context)))
-        self.project = nn.Conv2d(hidden_dim, embed_dim, kernel_size=1)
+        self.project = PointwiseConv2d(hidden_dim, embed_dim, kernel_size=1)
         nn.init.kaiming_normal_(self.reduce.weight, mode="fan_out", nonlinearity="relu")
         nn.init.zeros_(self.reduce.bias)
         nn.init.xavier_uniform_(self.project.weight)
@@ -118,13 +119,14 @@ class PixelDecoder(nn.Module):
         fine, fine_weights, coarse = [], [], []
         for x, weight, fold in zip(features, weights, self.fold_branches, strict=True):
             if fold:
-                coarse.append(_upsample(F.conv2d(x, weight), size))
+                coarse.append(_upsample(pointwise_conv(x, weight), size))
             else:
                 fine.append(_upsample(x, size))
                 fine_weights.append(weight)
         if not coarse:
             return self.reduce(torch.cat(fine, dim=1))
-        out = F.conv2d(torch.cat(fine, dim=1), torch.cat(fine_weights, dim=1), self.reduce.bias)
+        weight = torch.cat(fine_weights, dim=1)
+        out = pointwise_conv(torch.cat(fine, dim=1), weight, self.reduce.bias)
         for term in coarse:
             out = out + term
         return out

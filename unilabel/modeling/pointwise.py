@@ -1,0 +1,72 @@
+"""1x1 convolutions as matrix products.
+
+In channels-last memory a 1x1 convolution of stride 1 is the product of a (pixels, C_in) matrix and
+the weight. On a CPU, PyTorch's own path for small batches on one thread copies the input and the
+output instead; the product needs no copy, forward or backward.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["PointwiseConv2d", "pointwise_conv", "use_pointwise_convs"]
+
+
+def pointwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """1x1 convolution of stride 1, by the faster of two equal ways.
+
+    Args:
+        x: (B, C_in, h, w).
+        weight: (C_out, C_in, 1, 1).
+        bias: (C_out,) or None.
+
+    Returns:
+        (B, C_out, h, w), in the memory format of ``x``.
+    """
+    as_product = (
+        x.device.type == "cpu"
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and not torch.compiler.is_compiling()  # compilers and exporters know convolutions better
+    )
+    if not as_product:
+        return F.conv2d(x, weight, bias)
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """A 1x1 convolution of stride 1 that calls :func:`pointwise_conv`; same parameters and keys."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, h, w) -> (B, C_out, h, w)."""
+        return pointwise_conv(x, self.weight, self.bias)
+
+
+def use_pointwise_convs(module: nn.Module) -> int:
+    """Replace the 1x1 convolutions of stride 1 below ``module``, in place; parameters are kept.
+
+    Returns:
+        Number of replaced convolutions.
+    """
+    count = 0
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Conv2d and _is_pointwise(child):
+                with torch.device("meta"):
+                    twin = PointwiseConv2d(
+                        child.in_channels, child.out_channels, 1, bias=child.bias is not None
+                    )
+                twin.weight, twin.bias = child.weight, child.bias
+                setattr(parent, name, twin.train(child.training))
+                count += 1
+    return count
+
+
+def _is_pointwise(conv: nn.Conv2d) -> bool:
+    return (
+        conv.kernel_size == (1, 1)
+        and conv.stride == (1, 1)
+        and conv.padding == (0, 0)
+        and conv.groups == 1
+    )
