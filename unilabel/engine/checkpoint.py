@@ -80,6 +80,15 @@ def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
+def _sync_folder(folder: Path) -> None:
+    """Make renames in a folder last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class CheckpointKeeper:
     """The last ``keep`` checkpoints of a run, with checksums."""
 
@@ -87,6 +96,7 @@ class CheckpointKeeper:
         """Checkpoints lie in ``folder`` as ``model_<iteration>.pth``."""
         self.folder = Path(folder)
         self.keep = keep
+        self._clean = False
 
     def _entries(self) -> list[dict[str, Any]]:
         index = self.folder / LAST
@@ -102,15 +112,31 @@ class CheckpointKeeper:
         return entries
 
     def save(self, iteration: int, content: dict[str, Any]) -> None:
-        """Write a checkpoint; older ones go only after the new one is complete."""
+        """Write a checkpoint; older ones go only after the new one is complete.
+
+        Raises:
+            UniLabelError: the folder cannot be written or the disk is full; the older ones stay.
+        """
+        self._remove_leftovers()
         name = f"model_{iteration:07d}.pth"
         digest = save_file(self.folder / name, content)
         entries = [e for e in self._entries() if e["file"] != name]
         entries.append({"file": name, "iteration": iteration, "sha256": digest})
         old, entries = entries[: -self.keep], entries[-self.keep :]
         write_json(self.folder / LAST, {"checkpoints": entries})
+        if old:
+            _sync_folder(self.folder)  # a power cut must not undo the renaming, but not the removal
         for entry in old:
             (self.folder / entry["file"]).unlink(missing_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        """Half-written files of killed processes, once: months of kills must not fill the disk."""
+        if self._clean:
+            return
+        for pattern in (".model_*.pth.*.tmp", f".{LAST}.*.tmp"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+        self._clean = True
 
     def load_newest(self) -> dict[str, Any] | None:
         """The newest whole checkpoint, or None if there is none at all.
