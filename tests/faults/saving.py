@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-VALUES = 30_000  # numbers in a checkpoint
+VALUES = 500_000  # numbers in a checkpoint
 NOBODY = 65534
 
 
