@@ -1,0 +1,162 @@
+"""What the first bytes of an image file tell, before a decoder may change its meaning silently.
+
+OpenCV turns 16 bits into 8, four inks into three colours, takes the first picture of an animation
+and accepts any format under any name. For an image that shifts colours, for a label map it is wrong
+training, so such files are refused by their header.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+
+import numpy as np
+
+from unilabel.core.errors import UniLabelError
+
+MAX_PIXELS = 2**28  # of an image; the largest of the known datasets have 22 million
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8\xff"
+# Segments of a JPEG that tell its size: every "start of frame" but DHT, JPG and DAC.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_KINDS = (
+    (PNG, "a PNG"),
+    (JPEG, "a JPEG"),
+    (b"GIF8", "a GIF"),
+    (b"BM", "a BMP"),
+    (b"RIFF", "a WebP"),
+    (b"II*\0", "a TIFF"),
+    (b"MM\0*", "a TIFF"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"version https://git-lfs", "a Git LFS pointer (fetch the file itself: git lfs pull)"),
+    (b"<", "a web page or XML"),
+    (b"{", "JSON"),
+)
+
+
+def read_bytes(path: str) -> np.ndarray:
+    """(n,) uint8 content of a file.
+
+    Raises:
+        UniLabelError: it is missing, no file, or may not be read.
+    """
+    cure = "restore it from the archive, or remove the image together with its label"
+    try:
+        # Opening a pipe would wait for ever, and a device has no end.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UniLabelError(f"cannot read {path}: it is no file; {cure}.")
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            cure = "make it readable (chmod a+r)"
+        raise UniLabelError(f"cannot read {path}: {error.strerror or error}; {cure}.") from error
+    return data
+
+
+def kind_of(data: np.ndarray) -> str:
+    """What a file is by its first bytes, in words."""
+    start = data[:32].tobytes()
+    text = start.lstrip(b"\xef\xbb\xbf \r\n\t")
+    kinds = [name for magic, name in _KINDS if start.startswith(magic) or text.startswith(magic)]
+    if not start:
+        return "an empty file"
+    return kinds[0] if kinds else f"an unknown format that begins with {start[:8]!r}"
+
+
+def check_image(data: np.ndarray, path: str) -> None:
+    """Refuse images whose decoding would change or lose something.
+
+    Raises:
+        UniLabelError: 16 bits, four inks (CMYK), an animation, or an absurd size.
+    """
+    start = data[:4096].tobytes()
+    if start.startswith(PNG) and len(start) >= 33:
+        width, height, bits = struct.unpack(">IIB", start[16:25])
+        _check_size(width, height, path, "an image")
+        if bits == 16:
+            raise UniLabelError(
+                f"{path} has 16 bits per channel, expected an image of 8 bits; convert it."
+            )
+        _check_still(b"acTL" in start, path)
+    elif start.startswith(JPEG):
+        height, width, channels = _jpeg_frame(data)
+        _check_size(width, height, path, "an image")
+        if channels == 4:
+            raise UniLabelError(
+                f"{path} is a CMYK JPEG (4 inks), expected RGB or grey; convert it, for example "
+                "with Pillow: image.convert('RGB')."
+            )
+    elif start.startswith(b"RIFF"):
+        _check_still(b"ANIM" in start[:128], path)
+
+
+def check_label(data: np.ndarray, path: str) -> None:
+    """Refuse label maps that are no PNG of one 8-bit channel.
+
+    Raises:
+        UniLabelError: names what the file is.
+    """
+    expected = "expected an 8-bit single-channel PNG of class ids (255 = ignore)"
+    start = data[:4096].tobytes()
+    if not start.startswith(PNG):
+        raise UniLabelError(
+            f"{path} cannot be decoded as a label map ({data.size} bytes): it is {kind_of(data)}, "
+            f"{expected}; fetch it again, or write it again from its source (lossy formats change "
+            "ids)."
+        )
+    if len(start) < 33:
+        return  # the decoder says that it is truncated
+    width, height, bits, color_type = struct.unpack(">IIBB", start[16:26])
+    _check_size(width, height, path, "a label map")
+    _check_still(b"acTL" in start, path)
+    if color_type == 0 and bits < 8:  # decoders stretch such values to 0..255
+        raise UniLabelError(f"{path} has {bits} bit(s) per pixel, {expected}; save it with 8 bits.")
+
+
+def is_palette(data: np.ndarray) -> bool:
+    """Whether a PNG holds indices of a palette, which OpenCV would expand to colours."""
+    return data[:8].tobytes() == PNG and len(data) > 25 and data[25] == 3
+
+
+def is_truncated(data: np.ndarray) -> bool:
+    """A JPEG or PNG without its end marker: decoders fill the missing part with grey."""
+    start, tail = data[:4].tobytes(), data[-64:].tobytes()
+    if start.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in data[-4096:].tobytes()
+    return start == b"\x89PNG" and b"IEND" not in tail
+
+
+def _check_size(width: int, height: int, path: str, kind: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise UniLabelError(
+            f"{path} cannot be decoded as {kind}: its header promises {width}x{height} pixels, "
+            f"expected at most {MAX_PIXELS}; it is damaged or meant to fill the memory: remove it."
+        )
+
+
+def _check_still(animated: bool, path: str) -> None:
+    if animated:
+        raise UniLabelError(
+            f"{path} is an animation, expected a single image; save the frame that is meant."
+        )
+
+
+def _jpeg_frame(data: np.ndarray) -> tuple[int, int, int]:
+    """Height, width and channels of a JPEG; zeros where its segments cannot be followed."""
+    position, end = 2, len(data)
+    while position + 9 < end and data[position] == 0xFF:
+        marker = int(data[position + 1])
+        if marker == 0xFF:  # padding
+            position += 1
+            continue
+        length = int(data[position + 2]) << 8 | int(data[position + 3])
+        if marker in _FRAMES:
+            height, width, channels = struct.unpack(
+                ">HHB", data[position + 5 : position + 10].tobytes()
+            )
+            return height, width, channels
+        position += 2 + max(length, 2)
+    return 0, 0, 0
