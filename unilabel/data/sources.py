@@ -16,6 +16,7 @@ import numpy as np
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpace
+from unilabel.data import headers
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 SPLITS = ("train", "val")
@@ -158,14 +159,16 @@ def read_image(path: str) -> np.ndarray:
     """(H, W, 3) uint8 RGB image, upright (EXIF orientation applied).
 
     Raises:
-        UniLabelError: the file is missing, truncated or no image.
+        UniLabelError: the file is missing, truncated, no image, or of a form whose decoding would
+            change it (16 bits, CMYK, animated).
     """
-    data = _read_bytes(path)
+    data = headers.read_bytes(path)
+    headers.check_image(data, path)
     bgr = _decode(data, cv2.IMREAD_COLOR)
-    if bgr is None or _is_truncated(data):
+    if bgr is None or headers.is_truncated(data):
         raise UniLabelError(
-            f"{path} cannot be decoded as an image ({data.size} bytes); it is damaged or "
-            "truncated: fetch it again or remove it together with its label."
+            f"{path} cannot be decoded as an image ({data.size} bytes, {headers.kind_of(data)}); "
+            "it is damaged or truncated: fetch it again or remove it together with its label."
         )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
@@ -174,21 +177,14 @@ def read_id_png(path: str) -> np.ndarray:
     """(H, W) uint8 values of a single-channel or palette PNG, as stored.
 
     Raises:
-        UniLabelError: missing, damaged, several channels, or not 8 bits.
+        UniLabelError: missing, damaged, no PNG, several channels, or not 8 bits.
     """
-    data = _read_bytes(path)
-    header = data[:33].tobytes()
-    if len(header) == 33 and header.startswith(b"\x89PNG"):
-        bits, color_type = header[24:26]
-        if color_type == 3:
-            return _read_palette(path)  # OpenCV would expand the palette to colours
-        if color_type == 0 and bits < 8:  # decoders stretch such values to 0..255
-            raise UniLabelError(
-                f"{path} has {bits} bit(s) per pixel, expected an 8-bit single-channel PNG of "
-                "class ids (255 = ignore); save it with 8 bits."
-            )
+    data = headers.read_bytes(path)
+    headers.check_label(data, path)
+    if headers.is_palette(data):
+        return _read_palette(path)  # OpenCV would expand the palette to colours
     ids = _decode(data, cv2.IMREAD_UNCHANGED)
-    if ids is None or _is_truncated(data):
+    if ids is None or headers.is_truncated(data):
         raise UniLabelError(
             f"{path} cannot be decoded as a label map ({data.size} bytes); it is damaged or "
             "truncated: fetch it again."
@@ -217,21 +213,6 @@ def _read_palette(path: str) -> np.ndarray:
             return np.array(image, dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UniLabelError(f"{path} cannot be decoded as a label map: {error}.") from error
-
-
-def _read_bytes(path: str) -> np.ndarray:
-    try:
-        return np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise UniLabelError(f"cannot read {path}: {error.strerror or error}.") from error
-
-
-def _is_truncated(data: np.ndarray) -> bool:
-    """A JPEG or PNG without its end marker: decoders fill the missing part with grey."""
-    start, tail = data[:4].tobytes(), data[-64:].tobytes()
-    if start.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in data[-4096:].tobytes()
-    return start == b"\x89PNG" and b"IEND" not in tail
 
 
 def check_ids(ids: np.ndarray, space: LabelSpace, path: str) -> np.ndarray:
