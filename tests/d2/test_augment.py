@@ -7,7 +7,9 @@ import pytest
 
 pytest.importorskip("cv2")
 
-from unilabel.data.augment import TrainAugmentation, resize_short_side
+import cv2
+
+from unilabel.data.augment import TrainAugmentation, Window, resize_short_side
 
 pytestmark = pytest.mark.d2
 
@@ -195,3 +197,40 @@ def test_resize_of_the_short_side() -> None:
     assert resize_short_side(image, 20).shape == (20, 30, 3)
     assert resize_short_side(image, 80).shape == (80, 120, 3)
     assert resize_short_side(image.transpose(1, 0, 2), 20).shape == (30, 20, 3)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "reduction"),
+    [(2.0, 1), (0.51, 1), (0.5, 2), (0.3, 2), (0.25, 4), (0.1, 8), (0.01, 8)],
+)
+def test_reduction_never_needs_enlarging(ratio: float, reduction: int) -> None:
+    assert Window(ratio, 0, 0).reduction == reduction
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.3, 0.2, 0.1])
+def test_reduced_images_give_nearly_the_same_crop(ratio: float) -> None:
+    y, x = np.mgrid[:600, :800]
+    image = np.stack([y / 3, x / 4, (x + y) / 6], axis=2).astype(np.uint8)
+    label = (y // 40 + x // 40).astype(np.uint8)
+    augment = augmentation(**{**PLAIN, "scale_range": (ratio, ratio)})
+    window = augment.choose(label, rng(3))
+    size = tuple(-(-side // window.reduction) for side in (800, 600))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    whole = augment.apply(image, label, window, rng(0))
+    reduced = augment.apply(small, label, window, rng(0))
+    assert small.shape != image.shape
+    assert np.abs(whole[0].astype(int) - reduced[0]).max() <= 4
+    assert (
+        whole[1] == reduced[1]
+    ).mean() > 0.7  # the corner moves by less than a pixel of the crop
+
+
+def test_labels_lie_under_the_pixels_of_the_image() -> None:
+    label = np.zeros((64, 96), np.uint8)
+    label[:, 48:] = 200
+    image = np.repeat(label[..., None], 3, axis=2)
+    for ratio in (0.5, 0.6, 0.75, 1.5, 2.0):
+        augment = augmentation(**{**PLAIN, "scale_range": (ratio, ratio), "crop_size": (16, 96)})
+        out, ids = augment(image, label, rng(0))
+        inside = ids < 255
+        assert (abs(out[inside][:, 0].astype(int) - ids[inside]) <= 100).all()

@@ -20,6 +20,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpace
 from unilabel.data.sources import (
     check_ids,
+    check_sizes,
     folder_source,
     load_sample,
     pair_by_stem,
@@ -101,6 +102,22 @@ def test_images_of_several_formats_and_hidden_files(tmp_path: Path) -> None:
     for sample in source.samples("train"):
         read, _ = load_sample(source, sample)
         assert np.abs(read.astype(int) - image[:, :, ::-1]).mean() < 12
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("reduction", [2, 4, 8])
+def test_reduced_images_are_averages(tmp_path: Path, suffix: str, reduction: int) -> None:
+    rows, columns = np.mgrid[:64, :88].astype(np.float32)
+    image = np.stack([3 * rows, 2 * columns, 255 - rows - columns], axis=2).astype(np.uint8)
+    path = tmp_path / f"photo.{suffix}"
+    Image.fromarray(image).save(path, **({"quality": 98} if suffix == "jpg" else {}))
+    small = read_image(str(path), reduction)
+    size = tuple(-(-side // reduction) for side in (64, 88))
+    assert small.shape == (*size, 3)
+    expected = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - expected).max() <= 6
+    Image.fromarray(image[:-1, :-1]).save(path)
+    assert read_image(str(path), reduction).shape == (*size, 3)  # rounded up
 
 
 def test_rotated_photo_stands_upright(tmp_path: Path) -> None:
@@ -301,6 +318,17 @@ def test_other_size_than_the_image_is_refused(folder: Path) -> None:
         UniLabelError, match=r"train0\.png has the size 32x24, its label .* 16x12; b"
     ):
         load_first(folder)
+
+
+def test_half_of_the_size_is_refused_unless_it_was_read_so(folder: Path) -> None:
+    sample = folder_source(str(folder)).samples("train")[0]
+    label = np.zeros((25, 33), np.uint8)
+    whole, half = np.zeros((25, 33, 3), np.uint8), np.zeros((13, 17, 3), np.uint8)
+    check_sizes(sample, whole, label)
+    check_sizes(sample, half, label, reduction=2)
+    for image, reduction in ((half, 1), (whole, 2)):
+        with pytest.raises(UniLabelError, match="both must be equal"):
+            check_sizes(sample, image, label, reduction)
 
 
 def test_unknown_ids_are_refused_with_their_number(folder: Path) -> None:

@@ -15,6 +15,27 @@ import numpy as np
 cv2.setNumThreads(0)  # loader workers are the parallelism; OpenCV's own threads only contend
 
 TRIES = 10  # crops drawn until no class covers too much
+REDUCTIONS = (8, 4, 2)  # by which a JPEG can be decoded at a smaller size
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which part of an image becomes the crop.
+
+    Attributes:
+        ratio: size of the crop relative to this part.
+        top: first row in pixels of the image.
+        left: first column.
+    """
+
+    ratio: float
+    top: float
+    left: float
+
+    @property
+    def reduction(self) -> int:
+        """Largest factor by which the image may be decoded smaller without being enlarged again."""
+        return next((factor for factor in REDUCTIONS if self.ratio * factor <= 1), 1)
 
 
 @dataclass(frozen=True)
@@ -50,18 +71,34 @@ class TrainAugmentation:
         Returns:
             image and label of ``crop_size``; parts outside the source are 0 and 255.
         """
-        scale = float(np.exp(rng.uniform(*np.log(self.scale_range))))
+        return self.apply(image, label, self.choose(label, rng), rng)
+
+    def choose(self, label: np.ndarray, rng: np.random.Generator) -> Window:
+        """Draw the part of an image that becomes the crop; the label map is enough for that."""
+        ratio = float(np.exp(rng.uniform(*np.log(self.scale_range))))
         if self.base_short_side > 0:
-            scale *= self.base_short_side / min(label.shape)
-        top, left = self._window(label, scale, rng)
-        image, label = self._cut(image, label, scale, top, left)
+            ratio *= self.base_short_side / min(label.shape)
+        return Window(ratio, *self._corner(label, ratio, rng))
+
+    def apply(
+        self, image: np.ndarray, label: np.ndarray, window: Window, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Cut and change a drawn window; see :meth:`__call__`.
+
+        Args:
+            image: as there, or decoded smaller by ``window.reduction``, sizes rounded up.
+            label: as there.
+            window: answer of :meth:`choose`.
+            rng: the generator of :meth:`choose`.
+        """
+        image, label = self._cut(image, label, window)
         if rng.random() < self.flip_prob:
-            image, label = image[:, ::-1], label[:, ::-1]
+            image, label = cv2.flip(image, 1), cv2.flip(label, 1)
         if self.color_jitter > 0:
             image = _change_colors(image, self.color_jitter, rng)
         return np.ascontiguousarray(image), np.ascontiguousarray(label)
 
-    def _window(
+    def _corner(
         self, label: np.ndarray, scale: float, rng: np.random.Generator
     ) -> tuple[float, float]:
         """Top left corner of the window in source pixels (0 where the source is smaller)."""
@@ -87,10 +124,12 @@ class TrainAugmentation:
         return top, left
 
     def _cut(
-        self, image: np.ndarray, label: np.ndarray, scale: float, top: float, left: float
+        self, image: np.ndarray, label: np.ndarray, window: Window
     ) -> tuple[np.ndarray, np.ndarray]:
         height, width = self.crop_size
-        y0, x0 = int(top), int(left)
+        scale = window.ratio
+        factor = 1 if image.shape[:2] == label.shape else window.reduction
+        y0, x0 = (int(start) // factor * factor for start in (window.top, window.left))
         # Rounded up: a window that is short by a part of a pixel would leave an empty line.
         y1 = min(label.shape[0], y0 + math.ceil(height / scale))
         x1 = min(label.shape[1], x0 + math.ceil(width / scale))
@@ -100,11 +139,12 @@ class TrainAugmentation:
         )
         shrink = scale < 1
         small = cv2.resize(
-            image[y0:y1, x0:x1],
+            image[y0 // factor : -(-y1 // factor), x0 // factor : -(-x1 // factor)],
             size,
             interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR,
         )
-        ids = cv2.resize(label[y0:y1, x0:x1], size, interpolation=cv2.INTER_NEAREST)
+        # Exact: the pixel under the centre, as for the image; the plain one takes the corner.
+        ids = cv2.resize(label[y0:y1, x0:x1], size, interpolation=cv2.INTER_NEAREST_EXACT)
         if size == (width, height):
             return small, ids
         full = np.zeros((height, width, 3), np.uint8)
@@ -124,11 +164,12 @@ def _change_colors(image: np.ndarray, strength: float, rng: np.random.Generator)
     use = rng.random(3) < 0.5
     gain = 1 + (draw[0] + rng.uniform(-strength, strength, 3)) * use[0]
     shift = 128 * draw[1] * use[1]
-    x = image.astype(np.float32) * gain.astype(np.float32) + np.float32(shift)
-    if use[2]:
-        grey = x @ np.array([0.299, 0.587, 0.114], np.float32)
-        x = grey[..., None] + (1 + draw[2]) * (x - grey[..., None])
-    return np.clip(x, 0, 255).astype(np.uint8)
+    # Saturation keeps the grey value and scales the distance from it. All three changes are linear,
+    # so that one matrix makes them in one pass.
+    grey = np.tile([0.299, 0.587, 0.114], (3, 1))
+    saturation = grey + (1 + draw[2] * use[2]) * (np.eye(3) - grey)
+    matrix = np.column_stack([saturation * gain, np.full(3, shift)])
+    return cv2.transform(image, matrix)
 
 
 def resize_short_side(image: np.ndarray, short_side: int) -> np.ndarray:

@@ -23,7 +23,16 @@ from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
 from unilabel.data.augment import TrainAugmentation, resize_short_side
 from unilabel.data.builtin import builtin_source, datasets_root
 from unilabel.data.samplers import BalancedDatasetSampler, Draw
-from unilabel.data.sources import SPLITS, DatasetSource, Sample, folder_source, load_sample
+from unilabel.data.sources import (
+    JPEG_SUFFIXES,
+    SPLITS,
+    DatasetSource,
+    Sample,
+    check_sizes,
+    folder_source,
+    load_sample,
+    read_image,
+)
 from unilabel.text.prompts import with_descriptions
 
 logger = logging.getLogger(__name__)
@@ -121,8 +130,13 @@ class TrainDataset(Dataset):
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         source = self.sources[draw.dataset]
         sample = self.samples[draw.dataset][draw.index]
-        image, label = load_sample(source, sample)
-        image, label = self.augment(image, label, np.random.default_rng(draw.key))
+        rng = np.random.default_rng(draw.key)
+        label = source.decode_label(sample.label)
+        window = self.augment.choose(label, rng)
+        reduction = window.reduction if sample.image.lower().endswith(JPEG_SUFFIXES) else 1
+        image = read_image(sample.image, reduction)
+        check_sizes(sample, image, label, reduction)
+        image, label = self.augment.apply(image, label, window, rng)
         return _item(source, draw.dataset, sample, image, label, label.shape)
 
 

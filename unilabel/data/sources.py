@@ -19,6 +19,7 @@ from unilabel.core.label_space import LabelSpace
 from unilabel.data import headers
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 SPLITS = ("train", "val")
 
 
@@ -155,8 +156,20 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return files
 
 
-def read_image(path: str) -> np.ndarray:
+_REDUCED = {
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+
+def read_image(path: str, reduction: int = 1) -> np.ndarray:
     """(H, W, 3) uint8 RGB image, upright (EXIF orientation applied).
+
+    Args:
+        path: of the file.
+        reduction: 2, 4 or 8 gives the image at that fraction of its size, rounded up; of a JPEG
+            the rest is not decoded at all.
 
     Raises:
         UniLabelError: the file is missing, truncated, no image, or of a form whose decoding would
@@ -164,13 +177,20 @@ def read_image(path: str) -> np.ndarray:
     """
     data = headers.read_bytes(path)
     headers.check_image(data, path)
-    bgr = _decode(data, cv2.IMREAD_COLOR)
-    if bgr is None or headers.is_truncated(data):
+    if reduction > 1 and data[:2].tobytes() == b"\xff\xd8":
+        rgb = _decode(data, _REDUCED[reduction])
+        rgb = None if rgb is None else cv2.cvtColor(rgb, cv2.COLOR_BGR2RGB)
+    else:
+        rgb = _decode(data, cv2.IMREAD_COLOR_RGB)
+        if rgb is not None and reduction > 1:
+            size = tuple(-(-side // reduction) for side in rgb.shape[1::-1])
+            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    if rgb is None or headers.is_truncated(data):
         raise UniLabelError(
             f"{path} cannot be decoded as an image ({data.size} bytes, {headers.kind_of(data)}); "
             "it is damaged or truncated: fetch it again or remove it together with its label."
         )
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return rgb
 
 
 def read_id_png(path: str) -> np.ndarray:
@@ -221,14 +241,14 @@ def check_ids(ids: np.ndarray, space: LabelSpace, path: str) -> np.ndarray:
     Raises:
         UniLabelError: an id belongs to no class.
     """
-    counts = np.bincount(ids.reshape(-1), minlength=256)
+    counts = cv2.calcHist([ids], [0], None, [256], [0, 256]).ravel()  # float32: > 0 is exact
     allowed = np.zeros(256, bool)
     allowed[: space.num_classes] = True
     allowed[[space.ignore_label, 255]] = True
     wrong = np.flatnonzero((counts > 0) & ~allowed)
     if len(wrong):
         raise UniLabelError(
-            f"{path}: label id {wrong[0]} on {counts[wrong[0]]} pixels, expected "
+            f"{path}: label id {wrong[0]} on {np.count_nonzero(ids == wrong[0])} pixels, expected "
             f"0..{space.num_classes - 1} or {space.ignore_label} (ignore) for dataset "
             f"{space.name!r}; add the class to classes.json or correct the label file."
         )
@@ -245,10 +265,20 @@ def load_sample(source: DatasetSource, sample: Sample) -> tuple[np.ndarray, np.n
     """
     image = read_image(sample.image)
     label = source.decode_label(sample.label)
-    if image.shape[:2] != label.shape:
+    check_sizes(sample, image, label)
+    return image, label
+
+
+def check_sizes(sample: Sample, image: np.ndarray, label: np.ndarray, reduction: int = 1) -> None:
+    """Whether an image, perhaps read at a fraction of its size, has the size of its label map.
+
+    Raises:
+        UniLabelError: it has another size.
+    """
+    if image.shape[:2] != tuple(-(-side // reduction) for side in label.shape):
+        smaller = "" if reduction == 1 else f" (read at 1/{reduction} of its size)"
         raise UniLabelError(
-            f"{sample.image} has the size {image.shape[1]}x{image.shape[0]}, its label "
+            f"{sample.image} has the size {image.shape[1]}x{image.shape[0]}{smaller}, its label "
             f"{sample.label} {label.shape[1]}x{label.shape[0]}; both must be equal: resize the "
             "label with nearest neighbour or take the right file."
         )
-    return image, label
