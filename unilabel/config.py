@@ -53,6 +53,8 @@ def add_unilabel_config(cfg: CN) -> None:
         ""  # JSON {dataset: {class: description}} over those of the datasets
     )
     cfg.DATASETS.VARIANTS = []  # [dataset, variant] pairs, for example [["mapillary", "paper_64"]]
+    cfg.DATASETS.ON_BAD_SAMPLE = "error"  # or skip: another training sample in its place
+    cfg.DATASETS.MAX_BAD_SHARE = 0.05  # larger share of bad samples in a dataset: stop even so
 
     # --- input -------------------------------------------------------------------------------
     cfg.INPUT.IMAGES_PER_DATASET = 3  # images of each dataset in a batch, per GPU
@@ -157,6 +159,8 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.SOLVER.WARMUP_ITERS = 1000
     cfg.SOLVER.CLIP_GRADIENT = 0.0  # largest gradient norm; 0: no limit
     cfg.SOLVER.AMP_DTYPE = "bfloat16"  # used when SOLVER.AMP.ENABLED, on CUDA only
+    cfg.SOLVER.ON_NONFINITE = "stop"  # or skip: leave the step out if its gradient is not finite
+    cfg.SOLVER.MAX_NONFINITE = 10  # more steps left out in a row: stop even so
     cfg.SOLVER.CHECKPOINT_PERIOD = 5000
     cfg.SOLVER.KEEP_CHECKPOINTS = 2
 
@@ -259,6 +263,8 @@ def _validate_choices(cfg: CN) -> None:
         ("LOSS.ORTH_FORM", cfg.LOSS.ORTH_FORM, ("diagonal", "entropy")),
         ("LOSS.STRIDE", cfg.LOSS.STRIDE, (1, 4)),
         ("SOLVER.AMP_DTYPE", cfg.SOLVER.AMP_DTYPE, ("bfloat16", "float16")),
+        ("SOLVER.ON_NONFINITE", cfg.SOLVER.ON_NONFINITE, ("stop", "skip")),
+        ("DATASETS.ON_BAD_SAMPLE", cfg.DATASETS.ON_BAD_SAMPLE, ("error", "skip")),
     ):
         if value not in choices:
             raise UniLabelError(
@@ -274,6 +280,7 @@ def _validate_numbers(cfg: CN) -> None:
         ("TEST.BATCH_SIZE", cfg.TEST.BATCH_SIZE),
         ("SOLVER.CHECKPOINT_PERIOD", cfg.SOLVER.CHECKPOINT_PERIOD),
         ("SOLVER.KEEP_CHECKPOINTS", cfg.SOLVER.KEEP_CHECKPOINTS),
+        ("SOLVER.MAX_NONFINITE", cfg.SOLVER.MAX_NONFINITE),
         ("LOG_PERIOD", cfg.LOG_PERIOD),
         ("UNIFY.CACHE_PIXELS", u.CACHE_PIXELS),
         ("UNIFY.CACHE_IMAGES", u.CACHE_IMAGES),
@@ -296,6 +303,7 @@ def _validate_numbers(cfg: CN) -> None:
         ("UNIFY.PRUNE_AT", u.PRUNE_AT),
         ("GRAPH.HARD_SHARE", g.HARD_SHARE),
         ("INPUT.FLIP_PROB", cfg.INPUT.FLIP_PROB),
+        ("DATASETS.MAX_BAD_SHARE", cfg.DATASETS.MAX_BAD_SHARE),
     ):
         if not 0 <= value <= 1:
             raise UniLabelError(f"{key} is {value}, expected 0 to 1.")

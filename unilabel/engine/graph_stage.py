@@ -5,6 +5,7 @@ Letters: K datasets, C classes of all datasets, N unified labels, P pixels, D em
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -73,6 +74,7 @@ class GraphLearner:
         self.turn = round(length * cfg.GRAPH.HARD_SHARE)
         self.solve = solve
         self.links: Tensor | None = None
+        self.gradient_norm = torch.zeros(())  # of the last step
         self.weights = [
             class_weights(c, cfg.LOSS.CLASS_WEIGHT_POWER, cfg.LOSS.CLASS_WEIGHT_LIMIT)
             for c in counts
@@ -120,9 +122,10 @@ class GraphLearner:
             for edges in self.edges:
                 edges.grad = None
         average_gradients(self.graph.parameters())
-        if self.cfg.GRAPH.CLIP_GRADIENT > 0:
-            nn.utils.clip_grad_norm_(self.graph.parameters(), self.cfg.GRAPH.CLIP_GRADIENT)
-        self.optimizer.step()
+        limit = self.cfg.GRAPH.CLIP_GRADIENT or math.inf
+        self.gradient_norm = nn.utils.clip_grad_norm_(self.graph.parameters(), limit)
+        if bool(torch.isfinite(self.gradient_norm)):  # else the trainer's guard has the word
+            self.optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
 
     def _mapped_loss(self, embedding: Tensor, soft: Tensor, hard: float, pixels: Pixels) -> Tensor:

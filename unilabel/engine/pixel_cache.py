@@ -79,7 +79,13 @@ def collect_pixels(
         chosen = np.sort(rng.permutation(len(samples))[: cfg.UNIFY.CACHE_IMAGES])
         quota = -(-cfg.UNIFY.CACHE_PIXELS // len(chosen))  # pixels of each image, rounded up
         loader = build_eval_loader(
-            cfg, source, dataset_id, [samples[i] for i in chosen], comm.get_rank(), world
+            cfg,
+            source,
+            dataset_id,
+            [samples[i] for i in chosen],
+            comm.get_rank(),
+            world,
+            skip=cfg.DATASETS.ON_BAD_SAMPLE == "skip",
         )
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)) + comm.get_rank())
         found: list[tuple[Tensor, Tensor]] = []

@@ -80,6 +80,8 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
         **evaluate_model(cfg, trainer.model, sources, mapping),
         "stages": trainer.records,
         "notes": trainer.notes,
+        "skipped_steps": trainer.guard.skipped,
+        "bad_samples": trainer.bad_samples.counts(),
     }
     if comm.is_main_process():
         save_final(cfg, trainer.model, space, results)
@@ -118,7 +120,7 @@ def _prepare_data(cfg: CfgNode) -> list[DatasetSource]:
     comm.synchronize()
     sources = build_sources(cfg)
     register_sources(sources)
-    check_first_samples(sources)
+    check_first_samples(sources, cfg.DATASETS.ON_BAD_SAMPLE == "skip")
     return sources
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -23,10 +24,12 @@ from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.losses import class_weights
 from unilabel.core.stages import Segment, Stage, StageSchedule
+from unilabel.data.bad_samples import BadSampleCounter
 from unilabel.data.build import build_train_loader, class_pixel_counts
 from unilabel.data.sources import DatasetSource
 from unilabel.engine import distributed, transitions
 from unilabel.engine.graph_stage import GraphLearner
+from unilabel.engine.guards import StepGuard
 from unilabel.engine.optim import build_network_optimizer, learning_rate, set_learning_rate
 from unilabel.engine.pixel_cache import PixelCache
 from unilabel.engine.unification import NodeProposal
@@ -50,6 +53,8 @@ class UniLabelTrainer(TrainerBase):
         human_links: (N, C) bool links that a person fixed, or None.
         records: stage, iterations and seconds of finished segments.
         notes: one line per event that a person should read.
+        guard: watches over steps whose gradient is not finite.
+        bad_samples: which training samples could not be used.
     """
 
     def __init__(self, cfg: CfgNode, sources: list[DatasetSource]) -> None:
@@ -76,6 +81,9 @@ class UniLabelTrainer(TrainerBase):
         self.segment: Segment | None = None
         self.records: list[dict[str, Any]] = []
         self.notes: list[str] = []
+        self.guard = StepGuard(cfg)
+        sizes = {s.name: len(s.samples("train")) for s in sources}
+        self.bad_samples = BadSampleCounter(sizes, cfg.DATASETS.MAX_BAD_SHARE)
         self._spent = 0.0  # seconds of the present segment in earlier processes
         self._entered_at = time.monotonic()
         self._batches: Iterator[list[dict[str, Any]]] | None = None
@@ -124,11 +132,12 @@ class UniLabelTrainer(TrainerBase):
         set_learning_rate(self.optimizer, rate)
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
+        self.guard.begin(self.model)
         dtype = self._amp_dtype()
         total: dict[str, Tensor] = {}
         parts = self.cfg.INPUT.ACCUMULATE
         for part in range(parts):
-            batch = next(self._batches)
+            batch = self._next_batch()
             last = part == parts - 1
             wait = getattr(self.network, "no_sync", None)
             with (
@@ -137,13 +146,15 @@ class UniLabelTrainer(TrainerBase):
             ):
                 losses = self.network(batch)
                 loss = torch.stack(list(losses.values())).mean() / parts
-                self._require_finite(loss, losses, batch)
+                self.guard.saw(batch, losses)
                 self.scaler.scale(loss).backward()
             for name, value in losses.items():
                 total[name] = total.get(name, 0) + value.detach() / parts
-        if self.cfg.SOLVER.CLIP_GRADIENT > 0:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.SOLVER.CLIP_GRADIENT)
+        self.scaler.unscale_(self.optimizer)
+        limit = self.cfg.SOLVER.CLIP_GRADIENT or math.inf
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        if not self.guard.passes(self, norm):
+            return {}
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return total
@@ -156,8 +167,16 @@ class UniLabelTrainer(TrainerBase):
             device = self.graph.edge_logits.device
             pixels = [(e.to(device), y.to(device)) for e, y in pixels]
         else:
-            pixels = transitions.embed_batch(self, next(self._batches))
-        return self.learner.step(within, pixels)
+            pixels = transitions.embed_batch(self, self._next_batch())
+        self.guard.begin(self.graph)
+        losses = self.learner.step(within, pixels)
+        self.guard.saw([], losses)
+        return losses if self.guard.passes(self, self.learner.gradient_norm) else {}
+
+    def _next_batch(self) -> list[dict[str, Any]]:
+        batch = next(self._batches)
+        self.bad_samples.add(batch)
+        return batch
 
     # --- stages --------------------------------------------------------------------------------
 
@@ -243,14 +262,20 @@ class UniLabelTrainer(TrainerBase):
 
     # --- state ---------------------------------------------------------------------------------
 
-    def state(self) -> dict[str, Any]:
-        """Everything that a resumed run needs (tensors and plain values only)."""
+    def state(self, iteration: int | None = None) -> dict[str, Any]:
+        """Everything that a resumed run needs (tensors and plain values only).
+
+        Args:
+            iteration: the next one; None: the present one is done.
+        """
         distributed.average_buffers(self.model)
+        for part in comm.all_gather(self.bad_samples.state_dict()):
+            self.bad_samples.merge(part)
         running = self.segment is not None
         return {
             "model": self.model.state_dict(),
             "num_unified": None if self.model.uni_head is None else self.model.uni_head.num_unified,
-            "iteration": self.iter + 1,
+            "iteration": self.iter + 1 if iteration is None else iteration,
             "running": running,
             "optimizer": self.optimizer.state_dict() if running and self.optimizer else None,
             "scaler": self.scaler.state_dict(),
@@ -269,6 +294,8 @@ class UniLabelTrainer(TrainerBase):
             "text_features": self.text_features,
             "records": self.records,
             "notes": self.notes,
+            "guard": self.guard.state_dict(),
+            "bad_samples": self.bad_samples.state_dict(),
             "seconds": self._spent + time.monotonic() - self._entered_at if running else 0.0,
             "label_spaces": self.label_spaces.to_list(),
             "config": self.cfg.dump(),
@@ -300,6 +327,8 @@ class UniLabelTrainer(TrainerBase):
         self.human_links = state["human_links"]
         self.marginals = state["marginals"]
         self.records, self.notes = state["records"], state["notes"]
+        self.guard.load_state_dict(state["guard"])
+        self.bad_samples.merge(state["bad_samples"])
         if state["proposal"] is not None:
             self.proposal = NodeProposal(**state["proposal"])
         if state["graph"] is not None:
@@ -327,28 +356,19 @@ class UniLabelTrainer(TrainerBase):
 
     def _measure_class_weights(self) -> None:
         power, limit = self.cfg.LOSS.CLASS_WEIGHT_POWER, self.cfg.LOSS.CLASS_WEIGHT_LIMIT
+        skip = self.cfg.DATASETS.ON_BAD_SAMPLE == "skip"
         if power == 0:
             return
-        parts = []
-        for source in self.sources:
-            counts = class_pixel_counts(source, source.samples("train"), LABEL_MAPS_FOR_WEIGHTS)
-            parts.append(class_weights(counts, power, limit))
+        counts = [
+            class_pixel_counts(source, source.samples("train"), LABEL_MAPS_FOR_WEIGHTS, skip)
+            for source in self.sources
+        ]
+        parts = [class_weights(c, power, limit) for c in counts]
         self.model.class_weight.copy_(torch.cat(parts))
 
-    def _require_finite(
-        self, loss: Tensor, losses: dict[str, Tensor], batch: list[dict[str, Any]]
-    ) -> None:
-        if bool(torch.isfinite(loss)):
-            return
-        bad = [name.split("/")[-1] for name, v in losses.items() if not bool(torch.isfinite(v))]
-        files = [item["file_name"] for item in batch if item["dataset_name"] in bad]
-        raise UniLabelError(
-            f"the loss of {', '.join(bad)} is not finite at iteration {self.iter}; files: "
-            f"{', '.join(files)}. The last checkpoint in {self.cfg.OUTPUT_DIR} is untouched: lower "
-            "SOLVER.BASE_LR, set SOLVER.CLIP_GRADIENT, or look at these files, then --resume."
-        )
-
     def _log(self, losses: dict[str, Tensor]) -> None:
+        if not losses:  # the step was left out, on all ranks
+            return
         values = {name: float(value) for name, value in comm.reduce_dict(losses).items()}
         if not comm.is_main_process():
             return

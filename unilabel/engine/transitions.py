@@ -142,8 +142,20 @@ def prepare_graph(trainer: UniLabelTrainer, segment: Segment) -> None:
 
 
 def solve(trainer: UniLabelTrainer, soft: Tensor) -> Tensor:
-    """Links (N, C) of a soft mapping; links fixed by a person stay."""
+    """Links (N, C) of a soft mapping; links fixed by a person stay.
+
+    Raises:
+        UniLabelError: the soft mapping is not finite.
+    """
     soft = soft.detach().cpu()
+    if not bool(torch.isfinite(soft).all()):
+        names = trainer.label_spaces.label_names()
+        column = int((~torch.isfinite(soft)).any(0).nonzero()[0])
+        raise UniLabelError(
+            f"the edges of the label graph are not finite at iteration {trainer.iter} (first at "
+            f"{names[column]}); lower GRAPH.LR and GRAPH.EDGE_LR or set GRAPH.CLIP_GRADIENT, then "
+            "--resume."
+        )
     human = trainer.human_links
     if human is not None:
         # The solver then keeps them by itself and finds other unified labels for other classes.
@@ -204,6 +216,11 @@ def install_mapping(
             trainer.cfg.SEED,
         )
         distributed.broadcast([embedding, bias])
+    if not bool(torch.isfinite(embedding).all()):
+        raise UniLabelError(
+            f"the label embedding is not finite at iteration {trainer.iter}; lower UNIFY.FIT_LR or "
+            "set UNIFY.FIT_ITERATIONS 0, then --resume."
+        )
     trainer.model.uni_head.set_label_space(embedding, mapping.stacked(), bias)
 
 

@@ -1,0 +1,154 @@
+"""A loss or a gradient that is not finite: say where it came from, and keep the weights clean."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from torch import Tensor, nn
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.io import write_json
+from unilabel.engine.checkpoint import CheckpointKeeper
+
+if TYPE_CHECKING:
+    from unilabel.engine.trainer import UniLabelTrainer
+
+logger = logging.getLogger(__name__)
+
+REPORT = "report.json"
+
+
+class StepGuard:
+    """Lets a step happen only if its gradient is finite (SOLVER.ON_NONFINITE: stop or skip).
+
+    Gradients are averaged over processes before they are judged, so all processes judge alike.
+
+    Attributes:
+        skipped: steps left out in this run.
+        in_a_row: of them, those since the last good step.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Keep the policy."""
+        self.cfg = cfg
+        self.skipped = 0
+        self.in_a_row = 0
+        self._losses: list[dict[str, Tensor]] = []
+        self._batches: list[list[dict[str, Any]]] = []
+        self._statistics: list[tuple[Tensor, Tensor]] = []
+
+    def begin(self, model: nn.Module) -> None:
+        """Before a step: keep the batch norm statistics, which the forward pass changes."""
+        self._losses, self._batches = [], []
+        self._statistics = [
+            (buffer, buffer.clone())
+            for module in model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            for buffer in module.buffers(recurse=False)
+        ]
+
+    def saw(self, batch: list[dict[str, Any]], losses: dict[str, Tensor]) -> None:
+        """A part of the step: its images and what they cost."""
+        self._batches.append(batch)
+        self._losses.append({name: value.detach() for name, value in losses.items()})
+
+    def passes(self, trainer: UniLabelTrainer, norm: Tensor) -> bool:
+        """Whether to do the step; if not, the state is that before it.
+
+        Args:
+            trainer: in the step.
+            norm: of the gradient, averaged over processes.
+
+        Raises:
+            UniLabelError: it is not finite, and the policy is to stop, or too many steps in a row
+                were left out.
+        """
+        if trainer.scaler.is_enabled():  # float16: the scaler itself skips overflowing gradients
+            norm = torch.stack([v for part in self._losses for v in part.values()]).sum()
+            if comm.get_world_size() > 1:
+                torch.distributed.all_reduce(norm)
+        if bool(torch.isfinite(norm)):
+            self.in_a_row = 0
+            return True
+        for buffer, before in self._statistics:
+            buffer.copy_(before)
+        message = self._describe(trainer)
+        self.skipped += 1
+        self.in_a_row += 1
+        limit = self.cfg.SOLVER.MAX_NONFINITE
+        if self.cfg.SOLVER.ON_NONFINITE == "skip" and self.in_a_row <= limit:
+            logger.warning("%s Step left out (%d so far).", message, self.skipped)
+            return False
+        folder = self._write_reproducer(trainer)
+        if self.in_a_row > limit:
+            message += f" {self.in_a_row} steps in a row (SOLVER.MAX_NONFINITE is {limit})."
+        raise UniLabelError(
+            f"{message} The last checkpoint in {self.cfg.OUTPUT_DIR} is untouched: lower "
+            "SOLVER.BASE_LR, set SOLVER.CLIP_GRADIENT, or look at these files, then --resume. To "
+            f"repeat the step: --resume OUTPUT_DIR {folder}"
+        )
+
+    def _bad_datasets(self) -> list[str]:
+        bad = {
+            name.split("/")[-1]
+            for losses in self._losses
+            for name, value in losses.items()
+            if not bool(torch.isfinite(value))
+        }
+        return sorted(bad)
+
+    def _items(self) -> list[dict[str, Any]]:
+        return [item for batch in self._batches for item in batch]
+
+    def _describe(self, trainer: UniLabelTrainer) -> str:
+        bad = self._bad_datasets()
+        files = [i["file_name"] for i in self._items() if not bad or i["dataset_name"] in bad]
+        what = f"the loss of {', '.join(bad)}" if bad else "the gradient, but no loss here,"
+        where = f"; files: {', '.join(files)}" if files else ""
+        return f"{what} is not finite at iteration {trainer.iter}{where}."
+
+    def _write_reproducer(self, trainer: UniLabelTrainer) -> Path:
+        """The state before the step as a checkpoint, and what was in the step."""
+        folder = Path(self.cfg.OUTPUT_DIR) / f"nonfinite_{trainer.iter:07d}"
+        state = trainer.state(trainer.iter)  # on all ranks: it averages buffers
+        if comm.is_main_process():
+            CheckpointKeeper(folder, 1).save(trainer.iter, state)
+        rank = comm.get_rank()
+        parameters = trainer.model.named_parameters()
+        if trainer.learner is not None:
+            parameters = trainer.graph.named_parameters()
+        report = {
+            "iteration": trainer.iter,
+            "stage": trainer.segment.stage.value,
+            "seed": self.cfg.SEED,
+            "step_seed": torch.initial_seed(),
+            "rank": rank,
+            "processes": comm.get_world_size(),
+            "datasets": self._bad_datasets(),
+            "losses": [{k: repr(float(v)) for k, v in part.items()} for part in self._losses],
+            "batch": [
+                {key: item[key] for key in ("dataset_name", "file_name", "sem_seg_file_name")}
+                for item in self._items()
+            ],
+            "gradients": [
+                name
+                for name, p in parameters
+                if p.grad is not None and not bool(torch.isfinite(p.grad).all())
+            ],
+            "repeat": f"train_net.py --config-file ... --resume OUTPUT_DIR {folder}",
+        }
+        write_json(folder / (f"rank{rank}_{REPORT}" if rank else REPORT), report)
+        return folder
+
+    def state_dict(self) -> dict[str, int]:
+        """The counters."""
+        return {"skipped": self.skipped, "in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
