@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
+from unilabel.data import bad_samples
 from unilabel.data.augment import TrainAugmentation, resize_short_side
 from unilabel.data.builtin import builtin_source, datasets_root
 from unilabel.data.samplers import BalancedDatasetSampler, Draw
@@ -36,6 +37,8 @@ from unilabel.data.sources import (
 from unilabel.text.prompts import with_descriptions
 
 logger = logging.getLogger(__name__)
+
+VOID = 255  # label of pixels without a class
 
 
 def build_sources(cfg: CfgNode) -> list[DatasetSource]:
@@ -118,6 +121,7 @@ class TrainDataset(Dataset):
         """List the training samples of every dataset."""
         self.sources = list(sources)
         self.samples: list[list[Sample]] = [s.samples("train") for s in sources]
+        self.skip = cfg.DATASETS.ON_BAD_SAMPLE == "skip"
         self.augment = TrainAugmentation(
             crop_size=tuple(cfg.INPUT.CROP_SIZE),
             scale_range=tuple(cfg.INPUT.SCALE_RANGE),
@@ -128,16 +132,22 @@ class TrainDataset(Dataset):
         )
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        count = len(self.samples[draw.dataset])
+        return bad_samples.load_good(draw, count, self._load, self.skip)
+
+    def _load(self, draw: Draw) -> dict[str, Any]:
         source = self.sources[draw.dataset]
         sample = self.samples[draw.dataset][draw.index]
         rng = np.random.default_rng(draw.key)
         label = source.decode_label(sample.label)
+        unlabelled = label.min() == VOID
         window = self.augment.choose(label, rng)
         reduction = window.reduction if sample.image.lower().endswith(JPEG_SUFFIXES) else 1
         image = read_image(sample.image, reduction)
         check_sizes(sample, image, label, reduction)
         image, label = self.augment.apply(image, label, window, rng)
-        return _item(source, draw.dataset, sample, image, label, label.shape)
+        item = _item(source, draw.dataset, sample, image, label, label.shape)
+        return {**item, bad_samples.UNLABELLED: bool(unlabelled)}
 
 
 class EvalDataset(Dataset):
@@ -150,20 +160,37 @@ class EvalDataset(Dataset):
         samples: Sequence[Sample],
         short_side: int = 0,
         spaces: Sequence[str] | None = None,
+        skip: bool = False,
     ) -> None:
-        """Keep the samples; ``short_side`` as INPUT.TEST_SHORT_SIDE; ``spaces`` to predict in."""
+        """Keep the samples.
+
+        Args:
+            source: the dataset.
+            dataset_id: its position.
+            samples: of the split.
+            short_side: as INPUT.TEST_SHORT_SIDE.
+            spaces: label spaces to predict in.
+            skip: give an empty image without labels in place of a bad sample; never for scores.
+        """
         self.source = source
         self.dataset_id = dataset_id
         self.samples = list(samples)
         self.short_side = short_side
         self.spaces = spaces
+        self.skip = skip
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.samples[index]
-        image, label = load_sample(self.source, sample)
+        try:
+            image, label = load_sample(self.source, sample)
+        except UniLabelError as error:
+            if not self.skip:
+                raise
+            logger.warning("bad sample left out: %s", error)
+            image, label = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), VOID, np.uint8)
         resized = resize_short_side(image, self.short_side)
         item = _item(self.source, self.dataset_id, sample, resized, label, label.shape)
         if self.spaces is not None:
@@ -226,10 +253,11 @@ def build_eval_loader(
     rank: int = 0,
     world: int = 1,
     spaces: Sequence[str] | None = None,
+    skip: bool = False,
 ) -> DataLoader:
     """Images ``rank, rank + world, ...`` of ``samples``: none is lost, none counts twice."""
     dataset = EvalDataset(
-        source, dataset_id, samples[rank::world], cfg.INPUT.TEST_SHORT_SIDE, spaces
+        source, dataset_id, samples[rank::world], cfg.INPUT.TEST_SHORT_SIDE, spaces, skip
     )
     return DataLoader(
         dataset,
@@ -240,18 +268,30 @@ def build_eval_loader(
 
 
 def class_pixel_counts(
-    source: DatasetSource, samples: Sequence[Sample], limit: int
+    source: DatasetSource, samples: Sequence[Sample], limit: int, skip: bool = False
 ) -> torch.Tensor:
-    """(C_i,) pixels of each class in up to ``limit`` evenly spread label maps."""
+    """(C_i,) pixels of each class in up to ``limit`` evenly spread label maps.
+
+    With ``skip`` a bad label map does not count, without it raises UniLabelError.
+    """
     step = -(-len(samples) // limit)  # rounded up
     counts = np.zeros(256, np.int64)
     for sample in samples[::step]:
-        counts += np.bincount(source.decode_label(sample.label).reshape(-1), minlength=256)
+        try:
+            label = source.decode_label(sample.label)
+        except UniLabelError as error:
+            if not skip:
+                raise
+            logger.warning("bad sample left out: %s", error)
+            continue
+        counts += np.bincount(label.reshape(-1), minlength=256)
     return torch.from_numpy(counts[: source.label_space.num_classes])
 
 
-def check_first_samples(sources: Sequence[DatasetSource]) -> None:
+def check_first_samples(sources: Sequence[DatasetSource], skip: bool = False) -> None:
     """Decode the first training and validation sample of every dataset, before anything starts.
+
+    With ``skip`` a bad training sample is only reported: the loader takes another one.
 
     Raises:
         UniLabelError: a dataset is empty, or its first files are bad.
@@ -259,7 +299,12 @@ def check_first_samples(sources: Sequence[DatasetSource]) -> None:
     for source in sources:
         for split in SPLITS:
             samples = source.samples(split)
-            load_sample(source, samples[0])
+            try:
+                load_sample(source, samples[0])
+            except UniLabelError as error:
+                if not skip or split != "train":
+                    raise
+                logger.warning("bad sample: %s", error)
             logger.info(
                 "%s %s: %d images, %d classes",
                 source.name,
