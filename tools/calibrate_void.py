@@ -19,24 +19,33 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
-from unilabel.core.errors import UniLabelError
-from unilabel.core.io import write_json
-from unilabel.core.label_space import LabelSpaceSet
-from unilabel.data.builtin import builtin_source, datasets_root
-from unilabel.data.sources import DatasetSource, Sample, folder_source, load_sample, read_image
-from unilabel.submission.arguments import add_model_options, build_labeller
-from unilabel.submission.calibration import IGNORED, ThresholdSweep, best_point
-from unilabel.submission.class_names import meanings_by_name
-from unilabel.submission.formats import get_benchmark
-from unilabel.submission.frames import list_frames
-from unilabel.submission.reported import negative_weight
-from unilabel.submission.wilddash import DATASET, VOID
+import numpy as np  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import write_json  # noqa: E402
+from unilabel.core.label_space import LabelSpaceSet  # noqa: E402
+from unilabel.data.builtin import builtin_source, datasets_root  # noqa: E402
+from unilabel.data.sources import (  # noqa: E402
+    DatasetSource,
+    Sample,
+    folder_source,
+    load_sample,
+    read_image,
+)
+from unilabel.submission.arguments import add_model_options, build_labeller  # noqa: E402
+from unilabel.submission.calibration import IGNORED, ThresholdSweep, best_point  # noqa: E402
+from unilabel.submission.class_names import meanings_by_name  # noqa: E402
+from unilabel.submission.formats import get_benchmark  # noqa: E402
+from unilabel.submission.frames import list_frames  # noqa: E402
+from unilabel.submission.reported import negative_weight  # noqa: E402
+from unilabel.submission.wilddash import DATASET, VOID  # noqa: E402
 
 SHOWN = range(0, 100, 10)
 

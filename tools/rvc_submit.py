@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tqdm import tqdm
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
-from unilabel.core.errors import UniLabelError
-from unilabel.submission.command import add_submit_options, check, submit
-from unilabel.submission.formats import benchmark_names, get_benchmark
+from tqdm import tqdm  # noqa: E402
+
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.submission.command import add_submit_options, check, submit  # noqa: E402
+from unilabel.submission.formats import benchmark_names, get_benchmark  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,43 +14,19 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from wilddash_frames import WILDDASH, label, make_archive, official_stems, write_frames
 
 from unilabel.core.errors import UniLabelError
 from unilabel.submission.checking import check_archive
-from unilabel.submission.formats import get_benchmark
 from unilabel.submission.frames import Frame, frame_notes, list_frames
 from unilabel.submission.job import SubmissionJob
-from unilabel.submission.label_png import encode_png
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-WILDDASH = get_benchmark("wilddash2")
 SHARED = 36
 
 main: Callable[[list[str]], int] = runpy.run_path(str(REPOSITORY / "tools/wilddash_submit.py"))[
     "main"
 ]
-
-
-def label(image: np.ndarray) -> np.ndarray:
-    """A stand-in for a model: red decides."""
-    return np.where(image[..., 0] > 127, np.uint8(7), np.uint8(23))
-
-
-def write_frames(folder: Path, stems: list[str], size: tuple[int, int] = (24, 16)) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(len(stems))
-    for stem in stems:
-        pixels = random.integers(0, 256, (size[1], size[0], 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"{stem}.jpg")
-    return folder
-
-
-def official_stems() -> list[str]:
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    countries = [f"{a}{b}" for a in letters[:6] for b in letters[:6]]
-    return [f"wd{i:04d}_100000" for i in range(776)] + [
-        f"{c}{i:04d}_100000" for i, c in enumerate(countries)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +38,7 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
 
 @pytest.fixture(scope="module")
 def archive(benchmark: list[Frame], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("out") / "submission.zip", benchmark)
-
-
-def make(output: Path, frames: list[Frame], folder: str | None = None) -> Path:
-    job = SubmissionJob(output, frames, WILDDASH, {"model": 1}, folder)
-    assert job.start(resume=False) == 0
-    assert len(list(job.predict(label))) == len(frames)
-    job.finish({}, allow_missing=False)
-    return output
+    return make_archive(tmp_path_factory.mktemp("out") / "submission.zip", benchmark)
 
 
 def test_a_whole_archive_has_no_fault(archive: Path, benchmark: list[Frame]) -> None:
@@ -101,12 +69,14 @@ def test_the_side_file_tells_how_it_was_made(archive: Path) -> None:
 
 
 def test_the_same_frames_give_the_same_bytes(benchmark: list[Frame], tmp_path: Path) -> None:
-    one, two = (make(tmp_path / name, benchmark[:30]).read_bytes() for name in ("a.zip", "b.zip"))
+    one, two = (
+        make_archive(tmp_path / name, benchmark[:30]).read_bytes() for name in ("a.zip", "b.zip")
+    )
     assert one == two
 
 
 def test_layout_in_a_folder(benchmark: list[Frame], tmp_path: Path) -> None:
-    path = make(tmp_path / "folder.zip", benchmark[:5], "semantic")
+    path = make_archive(tmp_path / "folder.zip", benchmark[:5], "semantic")
     assert check_archive(path, WILDDASH, benchmark[:5], "semantic").faults == []
     faults = check_archive(path, WILDDASH, benchmark[:5], "").faults
     assert {f.kind for f in faults} == {"folder"}
@@ -282,154 +252,3 @@ def test_zip_bombs_and_links_are_not_opened(small: tuple[Path, Members], tmp_pat
 def with_header_size(data: bytes, width: int, height: int) -> bytes:
     body = struct.pack(">II", width, height) + data[24:29]
     return data[:16] + body + struct.pack(">I", zlib.crc32(b"IHDR" + body)) + data[33:]
-
-
-# --- the job ----------------------------------------------------------------------------------
-
-
-def test_an_interrupted_job_goes_on(benchmark: list[Frame], tmp_path: Path) -> None:
-    frames = benchmark[:20]
-    whole = make(tmp_path / "whole.zip", frames).read_bytes()
-    output = tmp_path / "submission.zip"
-    seen = []
-    for stop in (7, 12, None):
-        job = SubmissionJob(output, frames, WILDDASH, {"model": 1})
-        seen.append(job.start(resume=bool(seen)))
-        for number, _ in enumerate(job.predict(label), start=seen[-1] + 1):
-            if number == stop:
-                break
-        # what a kill in the middle of a write leaves
-        (job.work / "frames" / ".wd0000_100000.png.1.tmp").write_bytes(b"half")
-    assert seen == [0, 7, 12]
-    job.finish({}, allow_missing=False)
-    assert output.read_bytes() == whole
-    assert not job.work.exists()
-
-
-def test_killed_after_the_archive_was_put_in_place(benchmark: list[Frame], tmp_path: Path) -> None:
-    output = make(tmp_path / "submission.zip", benchmark[:4])
-    job = SubmissionJob(output, benchmark[:4], WILDDASH, {"model": 1})
-    job.work.mkdir()
-    (job.work / "job.json").write_text("{}")
-    assert job.finished()
-    assert not job.work.exists()
-    assert not SubmissionJob(output, benchmark[:4], WILDDASH, {"model": 2}).finished()
-    assert not SubmissionJob(output, benchmark[:5], WILDDASH, {"model": 1}).finished()
-    output.write_bytes(output.read_bytes() + b"x")
-    assert not job.finished()
-
-
-def test_other_settings_do_not_mix(benchmark: list[Frame], tmp_path: Path) -> None:
-    output = tmp_path / "submission.zip"
-    job = SubmissionJob(output, benchmark[:4], WILDDASH, {"model": 1, "void": "none"})
-    job.start(resume=False)
-    next(iter(job.predict(label)))
-    with pytest.raises(UniLabelError, match="--resume"):
-        SubmissionJob(output, benchmark[:4], WILDDASH, {"model": 1}).start(resume=False)
-    other = SubmissionJob(output, benchmark[:4], WILDDASH, {"model": 2, "void": "none"})
-    with pytest.raises(UniLabelError, match=r"other settings \(model\)"):
-        other.start(resume=True)
-    with pytest.raises(UniLabelError, match=r"\(images\)"):
-        SubmissionJob(output, benchmark[:3], WILDDASH, {"model": 1, "void": "none"}).start(True)
-    done = make(tmp_path / "done.zip", benchmark[:4])
-    with pytest.raises(UniLabelError, match="not this job"):
-        SubmissionJob(done, benchmark[:4], WILDDASH, {"model": 3}).start(resume=True)
-
-
-def test_a_bad_frame_is_named_and_stops_the_archive(tmp_path: Path) -> None:
-    folder = write_frames(tmp_path / "images", [f"wd{i:04d}_100000" for i in range(5)])
-    bad = folder / "wd0002_100000.jpg"
-    whole = bad.read_bytes()
-    bad.write_bytes(whole[: len(whole) // 2])
-    frames = list_frames(folder, WILDDASH)
-    output = tmp_path / "submission.zip"
-    job = SubmissionJob(output, frames, WILDDASH, {})
-    job.start(resume=False)
-    problems = [done.problem for done in job.predict(label) if done.problem]
-    assert len(problems) == 1
-    assert "wd0002_100000.jpg" in problems[0]
-    with pytest.raises(UniLabelError, match=r"1 of 5 frames.*wd0002_100000\.jpg"):
-        job.finish({}, allow_missing=False)
-    assert not output.exists()
-    report = job.finish({}, allow_missing=True)
-    assert [f.kind for f in report.faults] == ["missing"]
-    assert json.loads(output.with_suffix(".json").read_text())["missing"] == ["wd0002_100000"]
-    with zipfile.ZipFile(output) as file:
-        assert len(file.namelist()) == 4
-
-
-def test_frames_are_listed_strictly(tmp_path: Path) -> None:
-    folder = write_frames(tmp_path / "images", ["wd0000_100000", "wd0001_100000"])
-    (folder / ".hidden.jpg").write_bytes(b"x")
-    (folder / "notes.txt").write_text("x")
-    assert [f.stem for f in list_frames(folder, WILDDASH)] == ["wd0000_100000", "wd0001_100000"]
-    assert [f.stem for f in list_frames(folder, WILDDASH, ["wd0001_100000"])] == ["wd0001_100000"]
-    with pytest.raises(UniLabelError, match="'wd0009_100000'"):
-        list_frames(folder, WILDDASH, ["wd0009_100000"])
-    Image.new("RGB", (4, 4)).save(folder / "wd0001_100000.png")
-    with pytest.raises(UniLabelError, match="both have the result"):
-        list_frames(folder, WILDDASH)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UniLabelError, match="no image"):
-        list_frames(tmp_path / "empty", WILDDASH)
-    with pytest.raises(UniLabelError, match="no such folder"):
-        list_frames(tmp_path / "nowhere", WILDDASH)
-
-
-def test_turned_photos_keep_their_shown_size(tmp_path: Path) -> None:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    exif = Image.Exif()
-    exif[274] = 6
-    Image.new("RGB", (30, 20), (200, 0, 0)).save(folder / "wd0000_100000.jpg", exif=exif)
-    frames = list_frames(folder, WILDDASH)
-    path = make(tmp_path / "turned.zip", frames)
-    with zipfile.ZipFile(path) as file:
-        ids = cv2.imdecode(np.frombuffer(file.read("wd0000_100000.png"), np.uint8), -1)
-    assert ids.shape == (30, 20)
-
-
-def test_other_benchmarks_name_their_results(tmp_path: Path) -> None:
-    cases = {
-        "cityscapes": ("berlin/berlin_000000_000019_leftImg8bit.png",) * 1,
-        "kitti": ("image_2/000007_10.png",),
-        "scannet20": ("scene0707_00/color/000100.jpg",),
-        "viper": ("img/001/001_00010.jpg",),
-        "ade20k150": ("testing/ADE_test_00000001.jpg",),
-    }
-    expected = {
-        "cityscapes": "berlin_000000_000019_leftImg8bit",
-        "kitti": "000007_10",
-        "scannet20": "scene0707_00_000100",
-        "viper": "001_00010",
-        "ade20k150": "ADE_test_00000001",
-    }
-    for name, paths in cases.items():
-        for path in paths:
-            file = tmp_path / name / path
-            file.parent.mkdir(parents=True)
-            Image.new("RGB", (8, 8)).save(file)
-        benchmark = get_benchmark(name)
-        frames = list_frames(tmp_path / name, benchmark)
-        assert [f.stem for f in frames] == [expected[name]]
-        assert not any("names are none" in note for note in frame_notes(frames, benchmark))
-
-
-def test_ids_of_other_benchmarks() -> None:
-    assert get_benchmark("cityscapes").ids["bicycle"] == 33
-    assert get_benchmark("mapillary").ids["Bird"] == 1
-    assert get_benchmark("mapillary").ids["Ego Vehicle"] == 65
-    assert 0 not in get_benchmark("mapillary").allowed
-    assert get_benchmark("ade20k150").ids["flag"] == 150
-    assert get_benchmark("scannet20").ids["otherfurniture"] == 39
-    assert get_benchmark("viper").ids["truck"] == 27
-    assert get_benchmark("kitti").folder == "semantic"
-    with pytest.raises(UniLabelError, match="'coco'"):
-        get_benchmark("coco")
-
-
-def test_a_result_is_eight_bits_and_grey() -> None:
-    with pytest.raises(UniLabelError, match="uint8"):
-        encode_png(np.zeros((3, 3), np.int16))
-    with pytest.raises(UniLabelError, match="uint8"):
-        encode_png(np.zeros((3, 3, 3), np.uint8))
