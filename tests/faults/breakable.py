@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ SCHEDULE = [["MULTI_HEAD", 6], ["GNN", 5], ["SEG", 4], ["GNN", 5], ["FINAL", 6]]
 TOTAL = sum(length for _, length in SCHEDULE)
 BOUNDARIES = [6, 11, 15, 20]
 PERIOD = 2  # iterations between two checkpoints
+NOBODY = 65534  # user without rights
 TIMEOUT = 120  # seconds that a child may take
 
 
@@ -128,6 +130,29 @@ def _armed(kill: tuple[int, str] | None) -> Iterator[None]:
     UniLabelTrainer.__init__ = remember
     setattr(owner, name, wrapped)
     yield
+
+
+def become_nobody() -> None:
+    """Give up the rights of the administrator, who may read and write everything."""
+    if os.getuid() == 0:
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
+def read_as_nobody(paths: list[str], send: Connection) -> None:
+    """Send what reading an image and a label map says."""
+    from unilabel.core.errors import UniLabelError
+    from unilabel.data.sources import read_id_png, read_image
+
+    become_nobody()
+    messages = []
+    for path, read in zip(paths, (read_image, read_id_png), strict=True):
+        try:
+            read(path)
+            messages.append("")
+        except UniLabelError as error:
+            messages.append(str(error))
+    send.send(messages)
 
 
 # --- in the test ---

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from breakable import become_nobody
+
 VALUES = 500_000  # numbers in a checkpoint
-NOBODY = 65534
 
 
 def content(iteration: int) -> dict[str, Any]:
@@ -44,9 +44,7 @@ def save_once(folder: Path, iteration: int, limit: int | None, events: Connectio
     from unilabel.engine.checkpoint import CheckpointKeeper
 
     if limit is None:
-        if os.getuid() == 0:
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
+        become_nobody()
     else:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:

@@ -49,14 +49,14 @@ class Runs:
         self.folders = folders
         self.context = breakable.server()
 
-    def start(self, output: Path, kill: tuple[int, str] | None = None) -> Any:
-        options = breakable.overrides(self.folders, output)
+    def start(self, output: Path, kill: tuple[int, str] | None = None, **more: Any) -> Any:
+        options = breakable.overrides(self.folders, output, **more)
         process = self.context.Process(target=breakable.train, args=(output, options, True, kill))
         process.start()
         return process
 
-    def end(self, output: Path, kill: tuple[int, str] | None = None) -> int:
-        return breakable.finish(self.start(output, kill))
+    def end(self, output: Path, kill: tuple[int, str] | None = None, **more: Any) -> int:
+        return breakable.finish(self.start(output, kill, **more))
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +127,27 @@ def test_killed_from_outside_at_any_moment(runs: Runs, alone: Path, tmp_path: Pa
             assert runs.end(folder) == 0, (folder / "terminal.txt").read_text()[-2000:]
         assert_same(folder, alone)
         attempt += 1
+
+
+def test_bad_samples_that_are_skipped_do_not_matter(tmp_path: Path) -> None:
+    """A killed run takes the same samples in their place, and remembers which were bad."""
+    folders = [
+        write_folder(tmp_path / "city", "road car sky", train=6),
+        write_folder(tmp_path / "idd", "road marking", train=6, seed=1),
+    ]
+    (folders[0] / "images/train/train2.png").write_bytes(b"no image")
+    (folders[1] / "labels/train/train0.png").write_bytes(b"no label map")
+    runs = Runs(folders)
+    policy = {"DATASETS__ON_BAD_SAMPLE": "skip", "DATASETS__MAX_BAD_SHARE": 0.2}
+    assert runs.end(tmp_path / "alone", **policy) == 0
+    assert results_of(tmp_path / "alone")["bad_samples"] == {"city": 1, "idd": 1}
+    text = (tmp_path / "alone/terminal.txt").read_text()
+    assert "bad sample 1 (of 6 in the dataset) of 'city'" in text
+    assert "bad sample left out" in text  # where pixels are cached and classes are counted
+    for iteration in (4, 9, 17, 23):
+        assert runs.end(tmp_path / "killed", (iteration, "before"), **policy) == -9
+    assert runs.end(tmp_path / "killed", **policy) == 0
+    assert_same(tmp_path / "killed", tmp_path / "alone")
+    # and without the policy the run stops
+    assert runs.end(tmp_path / "strict") == 2
+    assert "error: " in (tmp_path / "strict/terminal.txt").read_text()

@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
+from unilabel.data.headers import MAX_PIXELS
 from unilabel.data.raw_labels import IGNORE
 from unilabel.data.sources import read_id_png, read_image
 
@@ -233,6 +234,8 @@ class PolygonDecoder:
         data = read_json(path)
         try:
             size = (int(data["imgWidth"]), int(data["imgHeight"]))
+            if size[0] * size[1] > MAX_PIXELS:
+                raise ValueError(f"{size[0]}x{size[1]} pixels, expected at most {MAX_PIXELS}")
             canvas = Image.new("L", size, IGNORE)
             draw = ImageDraw.Draw(canvas)
             for item in data["objects"]:
@@ -240,9 +243,11 @@ class PolygonDecoder:
                     continue
                 class_id = self._class_of(item["label"], path)
                 points = [(x, y) for x, y in item["polygon"]]
+                if not np.isfinite(np.array(points, np.float64)).all():
+                    raise ValueError(f"a polygon of {item['label']!r} has no finite coordinates")
                 if len(points) > 1:  # a single point covers no pixel; Pillow refuses it
                     draw.polygon(points, fill=class_id)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, UniLabelError):
                 raise
             raise UniLabelError(
