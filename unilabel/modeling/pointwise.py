@@ -28,7 +28,8 @@ def pointwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     as_product = (
         x.device.type == "cpu"
         and x.is_contiguous(memory_format=torch.channels_last)
-        and not torch.compiler.is_compiling()  # compilers and exporters know convolutions better
+        # compilers and exporters know convolutions better
+        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
     )
     if not as_product:
         return F.conv2d(x, weight, bias)

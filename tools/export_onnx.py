@@ -1,0 +1,286 @@
+#!/usr/bin/env python
+r"""Export a model as an ONNX graph that answers in one label space, and check it.
+
+Needs the packages of "pip install unilabel[export]" (onnx, onnxruntime).
+
+Examples:
+  tools/export_onnx.py --weights demo/assets/toy_model.pth --space unified --output toy.onnx
+  tools/export_onnx.py --weights output/7ds/model_final.pth --space cityscapes \
+      --size 1024 2048 --output cityscapes.onnx
+  tools/export_onnx.py --weights output/7ds/model_final.pth --space my_labels.json \
+      --images photo.jpg --output mine.onnx
+
+The graph takes "image", uint8 (1, H, W, 3) RGB, and gives "labels", (1, H, W) uint8, or int16 with
+more than 256 labels: the arg max at the size of the image. Without --size any H and W are accepted.
+Its metadata hold "space" and "labels", a JSON list of {"name", "color"} in the order of the ids.
+The graph does not resize: where the predictor has a short side, resize images before.
+
+The check runs onnxruntime and the predictor on the same images and prints the share of equal
+labels; less than --agreement fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import atomic_path  # noqa: E402
+from unilabel.core.projection import dataset_logits  # noqa: E402
+from unilabel.data.sources import read_image  # noqa: E402
+from unilabel.modeling.folding import fold_batch_norms  # noqa: E402
+from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor  # noqa: E402
+from unilabel.predictor import UniLabelPredictor, build_predictor  # noqa: E402
+
+OPSET = 17
+MIN_SIDE = 32  # pixels; the predictor enlarges smaller images
+
+
+class LabelMap(nn.Module):
+    """What is exported: an image in, the label map of one label space out."""
+
+    mapping: Tensor | None
+
+    def __init__(
+        self, model: UniLabelSegmentor, space: str, mapping: Tensor | None, num_labels: int
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            model: the network, in evaluation mode.
+            space: a dataset of it, or "unified".
+            mapping: bool (N, C) links of the dataset; None: the model's scores are the answer.
+            num_labels: R.
+        """
+        super().__init__()
+        self.model = model
+        self.space = space
+        self.register_buffer("mapping", mapping)
+        self.dtype = torch.uint8 if num_labels <= 256 else torch.int16
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(1, H, W, 3) uint8 -> (1, H, W) labels."""
+        embedding = self.model.embed(image.permute(0, 3, 1, 2))
+        head = self.model.uni_head
+        late = None
+        if self.mapping is None:
+            scores = self.model.scores(embedding, self.space)
+        else:
+            dataset_id = self.model.label_spaces.dataset_index(self.space)
+            scores = head.unified_logits(embedding, dataset_id)
+            if head.mode == "logit_sum":  # linear: may be summed before the interpolation
+                scores = dataset_logits(scores, self.mapping, head.mode)
+            else:
+                late = self.mapping
+        size = (image.shape[1], image.shape[2])
+        scores = F.interpolate(scores, size, mode="bilinear", align_corners=True)
+        if late is not None:
+            scores = dataset_logits(scores, late, "probability_sum")
+        return scores.argmax(1).to(self.dtype)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of this tool."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", required=True, metavar="FILE", help="model_final.pth")
+    parser.add_argument(
+        "--space",
+        default=UNIFIED,
+        help='"unified" (default), a dataset, an edited label_space.json, or FILE.json:DATASET',
+    )
+    parser.add_argument("--output", required=True, metavar="FILE", help="the ONNX file")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="only this size; default: any size"
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="images of the check (default: random)",
+    )
+    parser.add_argument(
+        "--agreement", type=float, default=0.999, help="least share of equal labels (default 0.999)"
+    )
+    return parser
+
+
+def label_map_module(weights: str, space: str) -> tuple[LabelMap, UniLabelPredictor, str]:
+    """The exported module, and the predictor and label space that it has to agree with."""
+    predictor, name = build_predictor(weights).resolve(space)
+    names, _ = predictor.labels_of(name)
+    # a second copy of the network: folding changes it, and the predictor is what it is checked by
+    model = build_predictor(weights).model
+    mapping = None
+    if predictor.label_space is not None and name != UNIFIED:
+        mapping = predictor.label_space.mapping[name]
+    module = LabelMap(model, name, mapping, len(names)).eval()
+    with torch.no_grad():
+        example = torch.zeros(1, 3, 2 * MIN_SIDE, 2 * MIN_SIDE)
+        fold_batch_norms(Embedding(model), example)
+    return module, predictor, name
+
+
+class Embedding(nn.Module):
+    """The part of a network that has BatchNorms, as a module of its own."""
+
+    def __init__(self, model: UniLabelSegmentor) -> None:
+        super().__init__()
+        self.backbone, self.pixel_decoder = model.backbone, model.pixel_decoder
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised images -> (B, D, h, w)."""
+        return self.pixel_decoder(list(self.backbone(images).values()))
+
+
+def export(
+    module: LabelMap,
+    predictor: UniLabelPredictor,
+    path: Path,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Write the graph.
+
+    Args:
+        module: see :func:`label_map_module`.
+        predictor: names and colours of the labels.
+        path: of the ONNX file.
+        size: (H, W) that the graph accepts; None: any.
+
+    Raises:
+        UniLabelError: the packages are missing.
+    """
+    onnx = _import("onnx")
+    height, width = size or (3 * MIN_SIDE, 4 * MIN_SIDE)
+    names, colors = predictor.labels_of(module.space)
+    axes = {1: "height", 2: "width"}
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer: sizes that are equal stay equal
+        torch.onnx.export(
+            module,
+            (torch.zeros(1, height, width, 3, dtype=torch.uint8),),
+            str(temporary),
+            input_names=["image"],
+            output_names=["labels"],
+            dynamic_axes=None if size else {"image": axes, "labels": axes},
+            opset_version=OPSET,
+            dynamo=False,  # the newer exporter needs one more package and gives the same graph
+        )
+        graph = onnx.load(str(temporary))
+        entries = [
+            {"name": name, "color": list(color)} for name, color in zip(names, colors, strict=True)
+        ]
+        onnx.helper.set_model_props(graph, {"space": module.space, "labels": json.dumps(entries)})
+        onnx.checker.check_model(graph)
+        onnx.save(graph, str(temporary))
+
+
+def check(
+    path: Path, predictor: UniLabelPredictor, space: str, images: Sequence[NDArray[np.uint8]]
+) -> tuple[float, float, float]:
+    """Compare the graph with the predictor.
+
+    Returns:
+        share of equal labels, and median seconds per image of onnxruntime and of the predictor.
+    """
+    runtime = _import("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    equal = total = 0
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for image in images:
+        start = time.perf_counter()
+        found = session.run(["labels"], {"image": image[None]})[0][0]
+        middle = time.perf_counter()
+        expected = predictor.predict(image, space, confidence=False).labels
+        seconds[0].append(middle - start)
+        seconds[1].append(time.perf_counter() - middle)
+        equal += int((found == expected).sum())
+        total += expected.size
+    return equal / total, statistics.median(seconds[0]), statistics.median(seconds[1])
+
+
+def check_images(files: Sequence[str], size: tuple[int, int] | None) -> list[NDArray[np.uint8]]:
+    """Images of the check: files, or smooth random ones of several sizes.
+
+    Raises:
+        UniLabelError: an image is damaged, too small, or not of the graph's size.
+    """
+    if not files:
+        rng = np.random.default_rng(0)
+        sizes = [size] * 4 if size else [(96, 128), (150, 200), (131, 97), (64, 64)]
+        return [_random_image(rng, *s) for s in sizes]
+    images = [read_image(file) for file in files]
+    for file, image in zip(files, images, strict=True):
+        found = image.shape[:2]
+        if (size and found != tuple(size)) or min(found) < MIN_SIDE:
+            expected = f"{size[0]} x {size[1]}" if size else f"at least {MIN_SIDE} x {MIN_SIDE}"
+            raise UniLabelError(
+                f"{file} has {found[0]} x {found[1]} pixels, expected {expected}; resize it."
+            )
+    return images
+
+
+def _random_image(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    coarse = torch.from_numpy(rng.random((1, 3, height // 16 + 2, width // 16 + 2)))
+    smooth = F.interpolate(coarse, (height, width), mode="bicubic")[0].permute(1, 2, 0).numpy()
+    noise = 0.05 * rng.standard_normal(smooth.shape)
+    return (255 * np.clip(smooth + noise, 0, 1)).astype(np.uint8)
+
+
+def _import(name: str):
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise UniLabelError(
+            f"the package {name} is not installed; install it with: pip install 'unilabel[export]'"
+        ) from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Export, check and print; returns the exit status."""
+    args = build_parser().parse_args(argv)
+    path = Path(args.output)
+    try:
+        if args.size and min(args.size) < MIN_SIDE:
+            raise UniLabelError(f"--size is {args.size}, expected at least {MIN_SIDE} each.")
+        size = tuple(args.size) if args.size else None
+        _import("onnxruntime")
+        images = check_images(args.images, size)
+        module, predictor, space = label_map_module(args.weights, args.space)
+        export(module, predictor, path, size)
+        agreement, ours, reference = check(path, predictor, space, images)
+    except UniLabelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    labels = len(predictor.labels_of(space)[0])
+    accepted = f"{size[0]} x {size[1]}" if size else "any size"
+    print(f"{path}: {space}, {labels} labels, images of {accepted}, {path.stat().st_size} bytes")
+    print(f"equal labels: {agreement:.6f} on {len(images)} images")
+    print(f"seconds per image: onnxruntime {ours:.4f}, predictor {reference:.4f}")
+    if agreement < args.agreement:
+        print(f"error: less than {args.agreement} of the labels are equal", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
