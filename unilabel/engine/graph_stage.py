@@ -5,18 +5,18 @@ Letters: K datasets, C classes of all datasets, N unified labels, P pixels, D em
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from detectron2.config import CfgNode
-from torch import Tensor, nn
+from torch import Tensor
 
 from unilabel.core.adjacency import initial_edge_logits
 from unilabel.core.label_graph import LabelGraph
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.losses import class_weights, orthogonality_loss
 from unilabel.engine.distributed import average_gradients
+from unilabel.engine.guards import clip_gradient
 from unilabel.engine.unification import NodeProposal, edge_evidence, mapped_cross_entropy
 
 Pixels = list[tuple[Tensor, Tensor]]  # K pairs (P, D) embeddings, (P,) class ids
@@ -122,8 +122,7 @@ class GraphLearner:
             for edges in self.edges:
                 edges.grad = None
         average_gradients(self.graph.parameters())
-        limit = self.cfg.GRAPH.CLIP_GRADIENT or math.inf
-        self.gradient_norm = nn.utils.clip_grad_norm_(self.graph.parameters(), limit)
+        self.gradient_norm = clip_gradient(self.graph.parameters(), self.cfg.GRAPH.CLIP_GRADIENT)
         if bool(torch.isfinite(self.gradient_norm)):  # else the trainer's guard has the word
             self.optimizer.step()
         return {name: value.detach() for name, value in losses.items()}

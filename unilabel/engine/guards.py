@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REPORT = "report.json"
+
+
+def clip_gradient(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
+    """Scale gradients down to the norm ``limit`` (0: no limit); leave them alone if not finite.
+
+    Returns:
+        their norm, NaN if it is not finite.
+    """
+    try:
+        return nn.utils.clip_grad_norm_(parameters, limit or math.inf, error_if_nonfinite=True)
+    except RuntimeError as error:
+        if "non-finite" not in str(error):
+            raise
+        return torch.tensor(math.nan)
 
 
 class StepGuard:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -29,7 +28,7 @@ from unilabel.data.build import build_train_loader, class_pixel_counts
 from unilabel.data.sources import DatasetSource
 from unilabel.engine import distributed, transitions
 from unilabel.engine.graph_stage import GraphLearner
-from unilabel.engine.guards import StepGuard
+from unilabel.engine.guards import StepGuard, clip_gradient
 from unilabel.engine.optim import build_network_optimizer, learning_rate, set_learning_rate
 from unilabel.engine.pixel_cache import PixelCache
 from unilabel.engine.unification import NodeProposal
@@ -151,8 +150,7 @@ class UniLabelTrainer(TrainerBase):
             for name, value in losses.items():
                 total[name] = total.get(name, 0) + value.detach() / parts
         self.scaler.unscale_(self.optimizer)
-        limit = self.cfg.SOLVER.CLIP_GRADIENT or math.inf
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        norm = clip_gradient(self.model.parameters(), self.cfg.SOLVER.CLIP_GRADIENT)
         if not self.guard.passes(self, norm):
             return {}
         self.scaler.step(self.optimizer)
