@@ -70,19 +70,24 @@ def train(
     from unilabel.core.errors import UniLabelError
     from unilabel.engine import run
 
-    output.mkdir(parents=True, exist_ok=True)
-    with open(output / "terminal.txt", "a", encoding="utf-8") as terminal:
-        os.dup2(terminal.fileno(), 1)
-        os.dup2(terminal.fileno(), 2)
+    _redirect(output)
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout)
     try:
         with _armed(kill):
             run.train(load_config(QUICK, options), "tiny", resume)
     except UniLabelError as error:
         print(f"error: {error}", flush=True)
         raise SystemExit(2) from None
+
+
+def _redirect(folder: Path) -> None:
+    """What is printed goes into ``terminal.txt``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "terminal.txt", "a", encoding="utf-8") as terminal:
+        os.dup2(terminal.fileno(), 1)
+        os.dup2(terminal.fileno(), 2)
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 
 
 @contextlib.contextmanager
@@ -130,6 +135,77 @@ def _armed(kill: tuple[int, str] | None) -> Iterator[None]:
     UniLabelTrainer.__init__ = remember
     setattr(owner, name, wrapped)
     yield
+
+
+def join(rank: int, world: int, port: int, timeout: int) -> None:
+    """Become one of several processes, as torchrun makes them."""
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "UNILABEL_TIMEOUT": str(timeout),
+    }
+    from unilabel.engine.distributed import init_from_environment
+
+    init_from_environment()
+
+
+def train_together(
+    place: tuple[int, int, int, int],
+    output: Path,
+    options: list[str],
+    kill: tuple[int, str] | None = None,
+    spoil: int | None = None,
+) -> None:
+    """Train as one of several processes.
+
+    Args:
+        place: arguments of :func:`join`.
+        output: the log goes into ``rank<n>/terminal.txt`` below.
+        options: KEY VALUE pairs.
+        kill: as for :func:`train`.
+        spoil: iteration whose loss becomes NaN in this process.
+    """
+    from unilabel.config import load_config
+    from unilabel.core.errors import UniLabelError
+    from unilabel.engine import guards, run
+
+    _redirect(output / f"rank{place[0]}")
+    if spoil is not None:
+        saw = guards.StepGuard.saw
+        calls = iter(range(10**6))
+
+        def spoiled(guard: guards.StepGuard, batch: Any, losses: Any) -> None:
+            if next(calls) == spoil:
+                for value in losses.values():
+                    value.data.mul_(float("nan"))
+                batch_loss = next(iter(losses.values()))
+                batch_loss.register_hook(lambda g: g * float("nan"))
+            saw(guard, batch, losses)
+
+        guards.StepGuard.saw = spoiled
+    try:
+        join(*place)
+        with _armed(kill):
+            run.train(load_config(QUICK, options), "tiny", resume=True)
+    except UniLabelError as error:
+        print(f"error: {error}", flush=True)
+        raise SystemExit(2) from None
+
+
+def evaluate_together(
+    place: tuple[int, int, int, int], output: Path, options: list[str], send: Connection
+) -> None:
+    """Evaluate as one of several processes; sends the results."""
+    from unilabel.config import load_config
+    from unilabel.engine import run
+
+    _redirect(output / f"rank{place[0]}")
+    join(*place)
+    send.send(run.evaluate(load_config(QUICK, options), "tiny"))
 
 
 def become_nobody() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -12,18 +14,27 @@ from torch import Tensor, nn
 
 from unilabel.core.errors import UniLabelError
 
+TIMEOUT = "UNILABEL_TIMEOUT"  # environment variable: seconds to wait for another process
+DEFAULT_TIMEOUT = 1800  # the first process alone writes the toy world and the artefacts
+# How gloo, NCCL and the store say that another process is gone or silent.
+_LOST = ("gloo", "connection", "timed out", "timeout", "nccl", "socket", "broken pipe", "peer")
+
 
 def init_from_environment() -> None:
     """Join the process group that torchrun describes; nothing to do without torchrun.
 
     NCCL on CUDA machines, gloo on others.
+
+    Raises:
+        UniLabelError: the processes do not find each other, or UNILABEL_TIMEOUT is no number.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if cuda else "gloo")
+    with explain_lost_processes():
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=_timeout())
     local = int(os.environ["LOCAL_WORLD_SIZE"])
     if hasattr(comm, "create_local_process_group"):  # Detectron2 0.6
         comm.create_local_process_group(local)
@@ -33,6 +44,35 @@ def init_from_environment() -> None:
         group = dist.new_group(ranks)
         if dist.get_rank() in ranks:
             comm._LOCAL_PROCESS_GROUP = group
+
+
+def _timeout() -> timedelta:
+    value = os.environ.get(TIMEOUT, str(DEFAULT_TIMEOUT))
+    if not value.isdecimal() or int(value) == 0:
+        raise UniLabelError(f"{TIMEOUT} is {value!r}, expected seconds, 1 or more.")
+    return timedelta(seconds=int(value))
+
+
+@contextmanager
+def explain_lost_processes() -> Iterator[None]:
+    """Say in words that another process of the run is gone; a traceback of gloo does not.
+
+    Raises:
+        UniLabelError: in place of the error of PyTorch.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error).lower()
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1 and comm.get_world_size() == 1:
+            raise
+        if not any(word in text for word in _LOST):
+            raise
+        raise UniLabelError(
+            f"another process of this run has ended or is silent ({str(error).splitlines()[0]}). "
+            "Its own output (log.txt.rank* in OUTPUT_DIR) says why; start all processes again with "
+            f"--resume. {TIMEOUT} is how many seconds a process waits (default {DEFAULT_TIMEOUT})."
+        ) from error
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

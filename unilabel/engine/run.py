@@ -30,7 +30,7 @@ from unilabel.data.build import (
     register_sources,
 )
 from unilabel.data.sources import DatasetSource
-from unilabel.engine import transitions
+from unilabel.engine import distributed, transitions
 from unilabel.engine.checkpoint import CheckpointKeeper, save_file
 from unilabel.engine.evaluate import evaluate_model, mean
 from unilabel.engine.hooks import CheckpointHook, ProgressHook
@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 FINAL_MODEL = "model_final.pth"
 
 
+@distributed.explain_lost_processes()
 def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     """Train, evaluate and write the artefacts into OUTPUT_DIR.
 
@@ -89,6 +90,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     return results
 
 
+@distributed.explain_lost_processes()
 def evaluate(cfg: CfgNode, config_file: str) -> dict[str, Any]:
     """Evaluate MODEL.WEIGHTS on the configured datasets; writes ``results_eval.json``."""
     if not cfg.MODEL.WEIGHTS:
