@@ -30,6 +30,7 @@ NODE_SELECTIONS = (
     "relations",
     "file",
 )
+MAX_VALUES = 100_000  # in a configuration file
 SOLVERS = ("exact", "uot", "links")
 
 
@@ -178,10 +179,23 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         raise UniLabelError(f"--config-file: no such file: {path}. Known: {_known_configs()}.")
     try:
         loaded = CN.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
-    except (yaml.YAMLError, AttributeError, AssertionError, TypeError, OSError) as error:
+    except RecursionError:
+        raise UniLabelError(
+            f"{path} cannot be read as a configuration: it is nested too deeply, or its _BASE_ "
+            "files form a circle; name another _BASE_."
+        ) from None
+    except (
+        yaml.YAMLError,
+        AttributeError,
+        AssertionError,
+        TypeError,
+        OSError,
+        ValueError,
+    ) as error:
         raise UniLabelError(f"{path} cannot be read as a configuration: {error}") from error
     if not isinstance(loaded, dict):
         raise UniLabelError(f"{path} holds a {type(loaded).__name__}, expected KEY: value lines.")
+    _check_amount(loaded, str(path))
     known = _flatten(cfg)
     _check_keys(loaded, known, str(path))
     try:
@@ -197,8 +211,8 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         _check_key(key, value, known, "command line")
         try:
             cfg.merge_from_list([key, _literal(cfg, key, value)])
-        except (ValueError, AssertionError, SyntaxError) as error:
-            raise UniLabelError(f"{key} {value}: {error}") from error
+        except (ValueError, AssertionError, SyntaxError, RecursionError, MemoryError) as error:
+            raise UniLabelError(f"{key} {value[:200]}: {error}") from error
     validate_config(cfg)
     return cfg
 
@@ -336,6 +350,24 @@ def _flatten(node: CN, prefix: str = "") -> set[str]:
         if isinstance(value, CN):
             keys |= _flatten(value, f"{prefix}{key}.")
     return keys
+
+
+def _check_amount(loaded: dict, source: str) -> None:
+    """Refuse values that YAML aliases multiply without end; whoever copies them needs memory."""
+    waiting: list[object] = [loaded]
+    count = 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > MAX_VALUES:
+            raise UniLabelError(
+                f"{source} cannot be read as a configuration: more than {MAX_VALUES} values; write "
+                "values out instead of multiplying them by aliases (&name, *name)."
+            )
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
 
 
 def _check_keys(loaded: dict, known: set[str], source: str, prefix: str = "") -> None:

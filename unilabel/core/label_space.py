@@ -132,6 +132,11 @@ class LabelSpace:
         if not isinstance(data, dict) or not isinstance(data.get("classes"), list):
             raise UniLabelError(f'{source}: expected an object with "name" and a list "classes".')
         name = clean_text(data.get("name"), f'{source}: "name"')
+        if name.startswith(".") or "/" in name or "\\" in name:  # folders are called after it
+            raise UniLabelError(
+                f'{source}: "name" is {name[:60]!r}, expected one without / and \\ that does not '
+                "begin with a dot."
+            )
         classes = data["classes"]
         names: list[str] = []
         colors: list[tuple[int, int, int]] = []

