@@ -14,6 +14,7 @@ import difflib
 import hashlib
 import importlib.util
 import json
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from timm.models.hrnet import HighResolutionModule
 from torch import Tensor, nn
 
@@ -123,11 +126,15 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             f"MODEL.TIMM.PRETRAINED: no file {str(path)!r}; expected a .pth or .safetensors file, "
             "'package:<name>', 'timm', or ''."
         )
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, OSError, EOFError) as error:
+        raise UniLabelError(
+            f"MODEL.TIMM.PRETRAINED: {path} is damaged or holds more than tensors "
+            f"({str(error).splitlines()[0]}); expected a .pth or .safetensors file of weights."
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]

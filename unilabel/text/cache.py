@@ -130,7 +130,7 @@ def load_features(path: str | os.PathLike[str]) -> TextFeatures:
             model_hash=metadata["model_hash"],
             mode=metadata["mode"],
         )
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError, RecursionError) as error:
         raise UniLabelError(f"cannot read the feature file {source}: {error}. {CURE}") from error
     rows = {len(content.label_names), len(content.text_hashes), len(features)}
     if features.ndim != 2 or len(rows) != 1 or not bool(torch.isfinite(features).all()):
