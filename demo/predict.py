@@ -6,10 +6,13 @@ Examples:
   python demo/predict.py --weights output/mini/model_final.pth --input photos/ more.png \
       --space unified camvid11 --output predictions
   python demo/predict.py --input photo.jpg --space edited/label_space.json --output predictions
+  # the classes of a dataset that the model was not trained on, see tools/map_unseen.py
+  python demo/predict.py --input photo.jpg --mapping mapping.json --output predictions
 
 Writes for every image NAME.png (label ids, 8 bit; 16 bit with more than 255 labels),
 NAME_overlay.jpg (colours over the image, with a legend) and NAME.json (shares of the labels). With
-several label spaces each gets a folder of its own below --output.
+several label spaces each gets a folder of its own below --output. Pixels without a class of an
+unseen dataset get the id behind its last class.
 """
 
 from __future__ import annotations
@@ -50,8 +53,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--space",
         nargs="+",
-        default=["unified"],
-        help='"unified", dataset names, label_space.json files, or label_space.json:DATASET',
+        default=[],
+        help='"unified" (default), dataset names, label_space.json files, or '
+        "label_space.json:DATASET",
+    )
+    parser.add_argument(
+        "--mapping",
+        metavar="FILE",
+        help="also answer in the classes of an unseen dataset: a mapping of tools/map_unseen.py",
     )
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--opacity", type=float, default=0.6, help="of the overlay, 0 to 1")
@@ -78,11 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not 0 <= args.opacity <= 1:
             raise UniLabelError(f"--opacity is {args.opacity}, expected 0 to 1.")
         images = find_images(args.input)
-        folders = output_folders(args.space, Path(args.output))
+        spaces = args.space + ([args.mapping] if args.mapping else [])
+        folders = output_folders(spaces or ["unified"], Path(args.output))
         check_outputs(images, folders.values())
         predictor = build_predictor(find_weights(args.weights), args.device)
-        spaces = {name: bind(predictor, name) for name in folders}
-        failed = predict_all(args, images, spaces, folders)
+        bound = {name: bind(predictor, name) for name in folders}
+        failed = predict_all(args, images, bound, folders)
     except UniLabelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -12,21 +12,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 import unilabel.modeling  # noqa: F401  (registers backbones and meta-architecture)
 from unilabel.core.errors import UniLabelError
+from unilabel.core.io import read_json
 from unilabel.core.projection import dataset_logits
+from unilabel.core.transfer import SCHEMA as TRANSFER_SCHEMA
+from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.augment import resize_short_side
 from unilabel.engine.loading import config_of, load_model
 from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor, upsample_rows
+from unilabel.modeling.windows import MIN_SIDE, embed_in_windows, resample, resize_pixels
 
-_MIN_SIDE = 32  # pixels; backbones reduce images by this factor
 _TTA_SCALES = (0.75, 1.0, 1.25)
 _CHUNK = 2**22  # scores at image resolution held at once
+NO_CLASS = "no class"  # labels that are no class of an unseen dataset
 _MIN_COMMON = 0.5  # share of links that an edited label space has in common with the model's
 
 
@@ -83,6 +86,7 @@ class UniLabelPredictor:
         label_space: UnifiedLabelSpace | None,
         test_short_side: int = 0,
         crop_side: int = 0,
+        unseen: TransferMapping | None = None,
     ) -> None:
         """Keep the parts; see :func:`build_predictor`.
 
@@ -91,16 +95,18 @@ class UniLabelPredictor:
             label_space: its unified labels.
             test_short_side: short side of the images that it was tested with; 0: their own.
             crop_side: short side of its training crops; 0: unknown.
+            unseen: a dataset that it was not trained on, see :meth:`with_mapping`.
         """
         self.model = model
         self.label_space = label_space
         self.test_short_side = test_short_side
         self.crop_side = crop_side
+        self.unseen = unseen
 
     @property
     def spaces(self) -> list[str]:
-        """Names of the label spaces: the datasets, and "unified" if the model has it."""
-        return self.model.spaces()
+        """Names of the label spaces: datasets, "unified" if the model has it, the unseen one."""
+        return self.model.spaces() + ([self.unseen.label_space.name] if self.unseen else [])
 
     def with_label_space(
         self, label_space: UnifiedLabelSpace | str | os.PathLike[str]
@@ -113,7 +119,29 @@ class UniLabelPredictor:
         if not isinstance(label_space, UnifiedLabelSpace):
             label_space = UnifiedLabelSpace.load(label_space)
         check_label_space(self.label_space, label_space)
-        return UniLabelPredictor(self.model, label_space, self.test_short_side, self.crop_side)
+        sides = self.test_short_side, self.crop_side
+        return UniLabelPredictor(self.model, label_space, *sides, self.unseen)
+
+    def with_mapping(self, mapping: TransferMapping | str | os.PathLike[str]) -> UniLabelPredictor:
+        """The same model that also answers in the classes of a dataset it was not trained on.
+
+        Args:
+            mapping: of ``tools/map_unseen.py``, or its file.
+
+        Raises:
+            UniLabelError: the mapping is one of another model, or its dataset is not unseen.
+        """
+        source = "the mapping" if isinstance(mapping, TransferMapping) else os.fspath(mapping)
+        if not isinstance(mapping, TransferMapping):
+            mapping = TransferMapping.load(mapping)
+        if mapping.label_space.name in self.model.spaces():
+            raise UniLabelError(
+                f"{source} is for {mapping.label_space.name!r}, in which the model answers by "
+                "itself; choose that label space without a mapping."
+            )
+        mapping.check_model(self.labels_of(mapping.space)[0], source)
+        sides = self.test_short_side, self.crop_side
+        return UniLabelPredictor(self.model, self.label_space, *sides, mapping)
 
     def suggested_short_side(self, size: tuple[int, int]) -> int:
         """Short side at which things have about the size that the network was trained on.
@@ -149,48 +177,27 @@ class UniLabelPredictor:
             raise UniLabelError(
                 f"the image is {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3) RGB."
             )
-        if short_side < 0 or 0 < window < 2 * _MIN_SIDE or window < 0:
+        if short_side < 0 or 0 < window < 2 * MIN_SIDE or window < 0:
             raise UniLabelError(
                 f"short_side is {short_side} and window {window}; expected 0 or more, and 0 or at "
-                f"least {2 * _MIN_SIDE}."
+                f"least {2 * MIN_SIDE}."
             )
         resized = np.ascontiguousarray(resize_short_side(image, short_side))
         pixels = torch.from_numpy(resized).permute(2, 0, 1)[None].float()  # (1, 3, H', W')
-        pixels = _resize(pixels.to(self.model.device), 1.0)
-        embedding = self._embed(pixels, window)
+        pixels = resize_pixels(pixels.to(self.model.device), 1.0)
+        embed = self.model.embed
+        embedding = embed_in_windows(embed, pixels, window)
         if tta:
             size = (embedding.shape[2], embedding.shape[3])
             total = torch.zeros_like(embedding)
             for scale in _TTA_SCALES:
-                scaled = _resize(pixels, scale)
-                total += _resample(self._embed(scaled, window), size)
-                total += _resample(self._embed(scaled.flip(3), window).flip(3), size)
+                scaled = resize_pixels(pixels, scale)
+                total += resample(embed_in_windows(embed, scaled, window), size)
+                flipped = embed_in_windows(embed, scaled.flip(3), window)
+                total += resample(flipped.flip(3), size)
             # the heads are linear: their mean over the variants is the answer to the mean embedding
             embedding = total / (2 * len(_TTA_SCALES))
         return EncodedImage(embedding, (image.shape[0], image.shape[1]))
-
-    def _embed(self, pixels: Tensor, window: int) -> Tensor:
-        """(1, 3, H, W) -> (1, D, h, w), in overlapping windows if ``window`` is not 0."""
-        height, width = pixels.shape[2:]
-        if window == 0 or max(height, width) <= window:
-            return self.model.embed(pixels)
-        probe = self.model.embed(pixels[:, :, :_MIN_SIDE, :_MIN_SIDE])
-        stride = _MIN_SIDE // probe.shape[2]
-        size = (-(-height // stride), -(-width // stride))
-        total = probe.new_zeros(1, probe.shape[1], *size)
-        weight = probe.new_zeros(1, 1, *size)
-        for top, tall in _tiles(height, window):
-            for left, wide in _tiles(width, window):
-                part = self.model.embed(pixels[:, :, top : top + tall, left : left + wide])
-                rows, y = _nodes(top, tall, height, size[0], part.device)
-                columns, x = _nodes(left, wide, width, size[1], part.device)
-                grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None]
-                sampled = F.grid_sample(part, grid, align_corners=True, padding_mode="border")
-                # nodes near the border of a window count less: they see less of the image
-                share = (1.05 - y.abs())[:, None] * (1.05 - x.abs())[None]
-                total[:, :, rows, columns] += sampled * share
-                weight[:, :, rows, columns] += share
-        return total / weight
 
     @torch.inference_mode()
     def predict(
@@ -209,7 +216,8 @@ class UniLabelPredictor:
             image: (H, W, 3) uint8 RGB, or the answer of :meth:`encode`.
             space: a dataset, "unified", or an edited label space of the same unified labels
                 (object or ``label_space.json``) whose names and colours the answer then has;
-                ``label_space.json:<dataset>`` answers in that dataset under the edited links.
+                ``label_space.json:<dataset>`` answers in that dataset under the edited links. The
+                file of a mapping to an unseen dataset answers in the classes of that one.
             short_side: see :meth:`encode`.
             tta: see :meth:`encode`.
             window: see :meth:`encode`.
@@ -232,10 +240,15 @@ class UniLabelPredictor:
         if colon and path.lower().endswith(".json"):
             return self.with_label_space(path), dataset
         if space.lower().endswith(".json"):
+            if is_transfer_mapping(read_json(space)):
+                predictor = self.with_mapping(space)
+                return predictor, predictor.spaces[-1]
             return self.with_label_space(space), UNIFIED
         return self, space
 
     def _answer(self, image: EncodedImage, space: str, confidence: bool) -> Prediction:
+        if self.unseen is not None and space == self.unseen.label_space.name:
+            return _read_as(self._answer(image, self.unseen.space, confidence), self.unseen)
         names, colors = self.labels_of(space)
         labels = np.empty(image.size, np.int16)
         certainty = np.empty(image.size, np.float16) if confidence else None
@@ -256,6 +269,9 @@ class UniLabelPredictor:
         Raises:
             UniLabelError: the model does not answer in this space.
         """
+        if self.unseen is not None and space == self.unseen.label_space.name:
+            unseen = self.unseen.label_space
+            return (*unseen.class_names, NO_CLASS), (*unseen.colors, (0, 0, 0))
         if space == UNIFIED and self.label_space is not None:
             return self.label_space.names, self.label_space.colors
         if space == UNIFIED:
@@ -295,6 +311,27 @@ class UniLabelPredictor:
         if head is not None and head.mode == "probability_sum" and space != UNIFIED:
             return best.exp().clamp(max=1)  # they are log-probabilities
         return (best - scores[0].logsumexp(0)).exp()
+
+
+def is_transfer_mapping(content: object) -> bool:
+    """Whether the content of a JSON file is a mapping to an unseen dataset."""
+    return isinstance(content, dict) and content.get("schema") == TRANSFER_SCHEMA
+
+
+def _read_as(answer: Prediction, mapping: TransferMapping) -> Prediction:
+    """The labels of a model as classes of an unseen dataset; those without a class come last."""
+    classes = mapping.label_space
+    table = mapping.class_of.numpy()
+    table = np.where(table < 0, classes.num_classes, table)  # (N,)
+    shares = np.bincount(table, answer.shares, classes.num_classes + 1)
+    return Prediction(
+        classes.name,
+        table.astype(np.int16)[answer.labels],
+        (*classes.class_names, NO_CLASS),
+        (*classes.colors, (0, 0, 0)),
+        shares,
+        answer.confidence,
+    )
 
 
 def build_predictor(
@@ -360,40 +397,3 @@ def check_label_space(own: UnifiedLabelSpace | None, edited: UnifiedLabelSpace) 
             f"only {common} of the model's {len(own.links)} links are in the label space; it "
             "belongs to another model."
         )
-
-
-def _resize(pixels: Tensor, scale: float) -> Tensor:
-    """Resize (1, 3, H, W), at least to the smallest size that a backbone takes."""
-    height, width = pixels.shape[2:]
-    size = (max(_MIN_SIDE, round(height * scale)), max(_MIN_SIDE, round(width * scale)))
-    if size == (height, width):
-        return pixels
-    return F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
-
-
-def _resample(embedding: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(embedding, size, mode="bilinear", align_corners=True)
-
-
-def _tiles(length: int, window: int) -> list[tuple[int, int]]:
-    """Start and length of windows that overlap by a third or more and cover ``length``."""
-    if length <= window:
-        return [(0, length)]
-    count = -(-(length - window) // (window * 2 // 3)) + 1
-    starts = np.linspace(0, length - window, count)
-    return [(round(float(start)), window) for start in starts]
-
-
-def _nodes(
-    start: int, length: int, total: int, nodes: int, device: torch.device
-) -> tuple[slice, Tensor]:
-    """Nodes of the whole feature grid inside a window, and where they lie in it (-1..1).
-
-    With aligned corners node i of n lies at pixel ``i (total - 1) / (n - 1)``.
-    """
-    step = (total - 1) / max(nodes - 1, 1)
-    first = int(np.ceil(start / step - 1e-6)) if step else 0
-    last = int(np.floor((start + length - 1) / step + 1e-6)) if step else 0
-    last = min(last, nodes - 1)
-    pixels = torch.arange(first, last + 1, device=device, dtype=torch.float32) * step - start
-    return slice(first, last + 1), pixels * (2 / max(length - 1, 1)) - 1

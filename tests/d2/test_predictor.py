@@ -15,9 +15,9 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.synthetic import render_scene
 from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.modeling.windows import _tiles
 from unilabel.predictor import (
     UniLabelPredictor,
-    _tiles,
     build_predictor,
     check_label_space,
 )

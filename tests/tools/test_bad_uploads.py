@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip("detectron2")
 gradio_client = pytest.importorskip("gradio_client")
 httpx = pytest.importorskip("httpx")
 
+from unilabel.core.label_space import LabelSpace  # noqa: E402
+from unilabel.core.transfer import TransferMapping  # noqa: E402
 from unilabel.core.unified_space import UnifiedLabelSpace  # noqa: E402
 
 pytestmark = [pytest.mark.d2, pytest.mark.slow]
@@ -302,6 +305,24 @@ def test_good_label_space_is_used(
     data["labels"][0]["name"] = "heaven <b>"
     payload = send(client, json.dumps(data).encode(), "mine.json", "label_space", tmp_path)
     assert payload["notes"][0][0] == "info"
+
+
+def test_mapping_to_an_unseen_dataset_is_used(
+    client: Any, demo_server: Any, toy_space: UnifiedLabelSpace, tmp_path: Path
+) -> None:
+    garden = LabelSpace("garden", ("low", "high"), ((9, 9, 9), (200, 0, 0)))
+    ids = torch.arange(19) % 2
+    mapping = TransferMapping(garden, "unified", toy_space.names, ids, (1.0,) * 19)
+    send(client, png(), "photo.png", "predict", tmp_path)
+    content = json.dumps(mapping.to_dict()).encode()
+    payload = send(client, content, "mapping.json", "label_space", tmp_path)
+    assert "'garden'" in payload["notes"][0][1]
+    assert payload["panels"][0]["space"] == "garden"
+    (tmp_path / "photo.png").write_bytes(png())
+    photo_file = gradio_client.handle_file(str(tmp_path / "photo.png"))
+    answer = client.predict(photo_file, "garden", "none", 0, False, api_name="/predict")
+    assert json.loads(answer[0])["panels"][0]["space"] == "garden"
+    assert left_behind(demo_server.temp_dir) == []
 
 
 def test_too_large_files_are_refused_at_the_door(demo_server: Any) -> None:

@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.transfer import TransferMapping
 from unilabel.demo_app.engine import Engine, Picture
 from unilabel.demo_app.images import decode_image
 from unilabel.demo_app.payloads import Note, Panel, data_url, review_payload, viewer_payload
-from unilabel.demo_app.session import MAX_JSON, Session, read_label_space
+from unilabel.demo_app.session import (
+    MAX_JSON,
+    Session,
+    read_content,
+    read_label_space,
+    read_mapping,
+)
 from unilabel.demo_app.uploads import Inbox
 from unilabel.modeling.meta_arch import UNIFIED
+from unilabel.predictor import is_transfer_mapping
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +43,19 @@ def space_title(engine: Engine, name: str) -> str:
     return engine.predictor.model.label_spaces.get(name).display_name or name
 
 
-def space_choices(engine: Engine) -> list[tuple[str, str]]:
-    """Title and value of the label spaces, "unified" first."""
+def space_choices(engine: Engine, session: Session | None = None) -> list[tuple[str, str]]:
+    """Title and value of the label spaces, "unified" first, a visitor's unseen dataset last."""
     names = sorted(engine.predictor.spaces, key=lambda name: name != UNIFIED)
-    return [(space_title(engine, name), name) for name in names]
+    choices = [(space_title(engine, name), name) for name in names]
+    if session is not None and session.unseen is not None:
+        choices.append((unseen_title(session.unseen), session.unseen.label_space.name))
+    return choices
+
+
+def unseen_title(mapping: TransferMapping) -> str:
+    """What the classes of an unseen dataset are called."""
+    space = mapping.label_space
+    return f"{space.display_name or space.name} (unseen)"
 
 
 def second_choices(engine: Engine) -> list[tuple[str, str]]:
@@ -68,11 +85,15 @@ def answer(
         base = choice.startswith(BASE)
         name = choice.removeprefix(BASE)
         predictor = session.predictor(engine, edited=not base)
+        if name not in predictor.spaces:  # an unseen dataset of a session that was forgotten
+            notes = [*notes, ("error", f"{name!r} is not known any more; upload its file again.")]
+            continue
         prediction = predictor.predict(encoded, name)
-        title = space_title(engine, name)
+        unseen = session.unseen if name not in engine.predictor.spaces else None
+        title = space_title(engine, name) if unseen is None else unseen_title(unseen)
         if session.edited:
             title += ", before edits" if base else ", with your edits"
-        panels.append(Panel(title, prediction, predictor.label_space))
+        panels.append(Panel(title, prediction, predictor.label_space, unseen))
     return viewer_payload(session.picture, panels, notes)
 
 
@@ -100,13 +121,19 @@ def choose_upload(
 def upload_label_space(
     engine: Engine, session: Session, inbox: Inbox, path: str | None, spaces: Sequence[str]
 ) -> str:
-    """Use an uploaded ``label_space.json`` from now on."""
+    """Use an uploaded ``label_space.json``, or mapping to an unseen dataset, from now on."""
     note: Note
     try:
         name, data = inbox.take(path, MAX_JSON)
+        content = read_content(data)
+        if is_transfer_mapping(content):
+            session.unseen = read_mapping(data, engine.predictor)
+            unseen = session.unseen.label_space.name
+            note = ("info", f"The prediction is shown in the classes of {unseen!r}.")
+            return answer(engine, session, [unseen, *spaces[1:]], [note])
         if session.review is None:
             raise UniLabelError("this model has no unified labels; a label space cannot be used.")
-        session.review.replace(read_label_space(data, session.review.base), f"{name} loaded")
+        session.review.replace(read_label_space(content, session.review.base), f"{name} loaded")
         changed = len(session.review.diff()["links"])
         note = ("info", f"The label space is in use; {changed} links differ from the model's own.")
     except UniLabelError as error:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.demo_app.engine import Picture, next_run
 from unilabel.demo_app.outputs import label_png, prediction_record
@@ -36,11 +37,13 @@ class Panel:
         title: heading.
         prediction: the labels.
         space: the unified labels and links that it was made with, if there are any.
+        unseen: the mapping that it was made with, if there is one.
     """
 
     title: str
     prediction: Prediction
     space: UnifiedLabelSpace | None
+    unseen: TransferMapping | None = None
 
 
 def data_url(data: bytes, kind: str) -> str:
@@ -138,9 +141,15 @@ class _Names:
     def __init__(self, panel: Panel) -> None:
         self.space = panel.space
         self.name = panel.prediction.space
+        self.unseen = panel.unseen
 
     def of(self, index: int) -> list[tuple[str, str]]:
         """Label space and name, for every label space but the label's own."""
+        if self.unseen is not None:
+            labels = zip(self.unseen.names, self.unseen.class_of.tolist(), strict=True)
+            own = index if index < self.unseen.label_space.num_classes else -1
+            names = [name for name, column in labels if column == own]
+            return [(f"labels of {self.unseen.space}", ", ".join(names))]
         if self.space is None:
             return []
         found: list[tuple[str, str]] = []
@@ -228,7 +237,10 @@ def _status(session: Session, suspicious: int) -> str:
     if review is None:
         return ""
     changed = len(review.diff()["links"])
-    parts = [f"{suspicious} suspicious links", f"{changed} links changed"]
+    parts = [
+        f"{suspicious} suspicious {'link' if suspicious == 1 else 'links'}",
+        f"{changed} {'link' if changed == 1 else 'links'} changed",
+    ]
     parts.append(f"{len(review.draft.checked)} of {len(review.draft.names)} labels checked")
     if review.past and review.draft.change:
         parts.append(f"last: {review.draft.change}")

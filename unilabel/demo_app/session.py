@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.demo_app.editing import Review
 from unilabel.demo_app.engine import Engine, Picture
@@ -23,12 +27,14 @@ class Session:
         picture: the picture that is shown.
         short_side: see :meth:`UniLabelPredictor.encode`; -1: as the model suggests.
         tta: see :meth:`UniLabelPredictor.encode`.
+        unseen: mapping to a dataset that the model was not trained on.
     """
 
     review: Review | None
     picture: Picture | None = None
     short_side: int = -1
     tta: bool = False
+    unseen: TransferMapping | None = None
 
     @classmethod
     def start(cls, engine: Engine) -> Session:
@@ -43,11 +49,10 @@ class Session:
 
     def predictor(self, engine: Engine, edited: bool = True) -> UniLabelPredictor:
         """The model under the visitor's links, or (``edited`` False) under its own."""
-        if self.review is None or not edited:
-            return engine.predictor
         own = engine.predictor
+        space = own.label_space if self.review is None or not edited else self.review.valid
         sides = own.test_short_side, own.crop_side
-        return UniLabelPredictor(own.model, self.review.valid, *sides)
+        return UniLabelPredictor(own.model, space, *sides, self.unseen)
 
     def network_side(self, engine: Engine, size: tuple[int, int]) -> int:
         """Short side for the network of an image of (H, W)."""
@@ -56,19 +61,44 @@ class Session:
         return engine.predictor.suggested_short_side(size)
 
 
-def read_label_space(data: bytes, own: UnifiedLabelSpace) -> UnifiedLabelSpace:
-    """An uploaded ``label_space.json`` for a model.
+def read_content(data: bytes) -> Any:
+    """The content of an uploaded JSON file.
 
     Raises:
-        UniLabelError: it is too large, malformed, or of another model.
+        UniLabelError: it is too large or malformed.
+    """
+    if len(data) > MAX_JSON:
+        raise UniLabelError(f"the file has {len(data)} bytes, at most {MAX_JSON} are accepted.")
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except (UnicodeDecodeError, ValueError, RecursionError):
+        raise UniLabelError("the file is not valid JSON; save it again.") from None
+
+
+def read_mapping(data: bytes, own: UniLabelPredictor) -> TransferMapping:
+    """An uploaded mapping of a model to a dataset that it was not trained on.
+
+    Raises:
+        UniLabelError: it is malformed, or of another model.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "mapping.json")
+        path.write_bytes(data)
+        try:
+            mapping = TransferMapping.load(path)
+        except UniLabelError as error:  # visitors do not see folders of the server
+            raise UniLabelError(str(error).replace(str(path), "the mapping")) from None
+    own.with_mapping(mapping)  # checks that it belongs to the model
+    return mapping
+
+
+def read_label_space(content: Any, own: UnifiedLabelSpace) -> UnifiedLabelSpace:
+    """The content of an uploaded ``label_space.json`` for a model.
+
+    Raises:
+        UniLabelError: it is malformed, or of another model.
     """
     name = "the label space"
-    if len(data) > MAX_JSON:
-        raise UniLabelError(f"{name} has {len(data)} bytes, at most {MAX_JSON} are accepted.")
-    try:
-        content = json.loads(data.decode("utf-8-sig"))
-    except (UnicodeDecodeError, ValueError, RecursionError):
-        raise UniLabelError(f"{name} is not valid JSON; save it again.") from None
     # Sizes first: what is built below grows with datasets x classes x labels.
     sizes = {"labels": len(own.names), "datasets": len(own.label_spaces)}
     for key, expected in sizes.items():

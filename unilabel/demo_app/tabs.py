@@ -52,7 +52,10 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
                 )
                 tta = gr.Checkbox(label="Average three sizes and mirror images (slower)")
                 own = components.upload(
-                    "Own label_space.json of this model", [".json"], 110, "label-space"
+                    "Own label_space.json, or mapping to an unseen dataset",
+                    [".json"],
+                    110,
+                    "label-space",
                 )
         with gr.Column(scale=3, min_width=300):
             view = components.viewer("viewer")
@@ -89,8 +92,12 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
 
     def label_space(session: Session | None, path: str | None, *values: Any) -> tuple[Any, ...]:
         session = _options(engine, session, values)
+        before = session.unseen
         shown = actions.upload_label_space(engine, session, inbox, path, values[:2])
-        return session, shown, None
+        if session.unseen is before:
+            return session, shown, None, gr.skip()
+        choices = actions.space_choices(engine, session)
+        return session, shown, None, gr.Dropdown(choices, value=choices[-1][1])
 
     inputs = [space, beside, side, tta]
     picker.pick(example, [state, *inputs], [state, view], **PRIVATE)
@@ -98,10 +105,15 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
         picture, [state, upload, *inputs], [state, view, upload], api_name="predict", **MODEL
     )
     own.upload(
-        label_space, [state, own, *inputs], [state, view, own], api_name="label_space", **MODEL
+        label_space,
+        [state, own, *inputs],
+        [state, view, own, space],
+        api_name="label_space",
+        **MODEL,
     )
-    for control in inputs:
-        control.input(show, [state, *inputs], [state, view], **PRIVATE)
+    # Gradio's "input" event fires twice for one choice in a dropdown
+    for changed in (space.select, beside.select, side.select, tta.input):
+        changed(show, [state, *inputs], [state, view], **PRIVATE)
     again = {"fn": show, "inputs": [state, *inputs], "outputs": [state, view], **PRIVATE}
     return again, [begin, [state, *inputs], [state, picker, view]]
 
@@ -234,7 +246,7 @@ def review_tab(engine: Engine, state: gr.State, tab: gr.Tab, download: gr.HTML) 
         return session, actions.save_diff(session)
 
     tab.select(show, [state, space], [state, editor, view], **PRIVATE)
-    space.input(other, [state, space], [state, view], **PRIVATE)
+    space.select(other, [state, space], [state, view], **PRIVATE)
     editor.edit(
         edit, [state, space], [state, editor, space, view], trigger_mode="multiple", **PRIVATE
     )
