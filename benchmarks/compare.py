@@ -63,6 +63,7 @@ PAPER = {
     "GRAPH.SOFT_START": "False",
     "GRAPH.HARD_SHARE": "0.0",
     "GRAPH.EDGE_LR": "0.01",
+    "SOLVER.REFIT": "False",
 }
 REFERENCE = {
     **PAPER,
@@ -82,12 +83,16 @@ REFERENCE = {
 
 # method -> (schedule kind, overrides); the order is that of the table.
 METHODS: dict[str, tuple[str, dict[str, str]]] = {
-    "single": ("heads", {"SINGLE_DATASET_MODELS": "True"}),
-    "multi_head": ("heads", {}),
+    "single": ("heads", {"SINGLE_DATASET_MODELS": "True", "SOLVER.REFIT": "False"}),
+    "multi_head": ("heads", {"SOLVER.REFIT": "False"}),
+    "multi_head_refit": ("heads", {"SOLVER.REFIT": "True"}),
     "concat": ("fixed", {"UNIFY.NODES": "concat"}),
     "names": ("fixed", {"UNIFY.NODES": "names"}),
     "text_cluster": ("fixed", {"UNIFY.NODES": "text_cluster"}),
-    "no_gnn": ("fixed", {"UNIFY.NODES": "ilp", "MODEL.MAPPING_MODE": "logit_sum"}),
+    "no_gnn": (
+        "fixed",
+        {"UNIFY.NODES": "ilp", "MODEL.MAPPING_MODE": "logit_sum", "SOLVER.REFIT": "False"},
+    ),
     "paper": ("learned", PAPER),
     "reference": ("learned", REFERENCE),
     "human": ("fixed", {"UNIFY.NODES": "relations"}),
@@ -97,11 +102,17 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "ours_no_gnn": ("fixed", {}),
     "ours_logit_sum": ("learned", {"MODEL.MAPPING_MODE": "logit_sum"}),
     "ours_ilp_nodes": ("learned", {"UNIFY.NODES": "ilp"}),
+    "ours_no_refit": ("learned", {"SOLVER.REFIT": "False"}),
     "ours_no_fit": ("learned", {"UNIFY.FIT_ITERATIONS": "0"}),
     "ours_no_bias": ("learned", {"MODEL.DATASET_BIAS": "False"}),
     "ours_no_class_weights": ("learned", {"LOSS.CLASS_WEIGHT_POWER": "0.0"}),
-    "multi_head_no_class_weights": ("heads", {"LOSS.CLASS_WEIGHT_POWER": "0.0"}),
+    "multi_head_no_class_weights": (
+        "heads",
+        {"LOSS.CLASS_WEIGHT_POWER": "0.0", "SOLVER.REFIT": "False"},
+    ),
 }
+# Methods that differ from another one only after the last iteration go on from its end.
+CONTINUES = {"multi_head_refit": "multi_head", "ours_no_refit": "ours"}
 
 
 def schedule_of(config: str, kind: str, budget: int) -> str:
@@ -133,8 +144,12 @@ def run_cell(args: argparse.Namespace, method: str, seed: int) -> bool:
         return True
     kind, overrides = METHODS[method]
     schedule = schedule_of(args.config, kind, BUDGETS[args.budget])
-    if kind != "heads" and not (folder / CHECKPOINTS).is_file():
-        stem = train_stem(args, overrides, json.dumps(json.loads(schedule)[:1]), seed)
+    if (kind != "heads" or method in CONTINUES) and not (folder / CHECKPOINTS).is_file():
+        if method in CONTINUES:
+            done = run_cell(args, CONTINUES[method], seed)
+            stem = args.out / f"{CONTINUES[method]}_{seed}" if done else None
+        else:
+            stem = train_stem(args, overrides, json.dumps(json.loads(schedule)[:1]), seed)
         if stem is None:
             return False
         folder.mkdir(parents=True, exist_ok=True)
@@ -149,8 +164,9 @@ def train_stem(
 ) -> Path | None:
     """The folder of the multi-head network that a method starts from, or None if it failed."""
     early = {k: v for k, v in overrides.items() if not k.startswith(LATER_KEYS)}
+    early |= {"SOLVER.REFIT": "False"}
     digest = hashlib.sha256(json.dumps(sorted(early.items())).encode()).hexdigest()[:8]
-    folder = args.out / (f"stem_{digest}_{seed}" if early else f"stem_{seed}")
+    folder = args.out / (f"stem_{digest}_{seed}" if len(early) > 1 else f"stem_{seed}")
     done = (folder / "results.json").is_file()
     if done or train(args, folder, seed, {"SCHEDULE": schedule, **early}):
         return folder

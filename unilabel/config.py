@@ -164,6 +164,7 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.SOLVER.MAX_NONFINITE = 10  # more steps left out in a row: stop even so
     cfg.SOLVER.CHECKPOINT_PERIOD = 5000
     cfg.SOLVER.KEEP_CHECKPOINTS = 2
+    cfg.SOLVER.REFIT = False  # at the end, fit the classifiers on images without augmentation
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> CN:

@@ -21,6 +21,7 @@ from unilabel.engine.unification import (
     NodeProposal,
     edge_evidence,
     ensure_valid,
+    fit_heads,
     fit_label_embedding,
     initial_embedding,
     mapped_cross_entropy,
@@ -276,3 +277,25 @@ def test_cross_entropy_through_a_mapping_written_out(mode: str, weighted: bool) 
         total, mass = total + share * float(loss), mass + share
     found = mapped_cross_entropy(scores, labels, soft, mode, weight)
     assert float(found) == pytest.approx(total / mass, rel=1e-4)
+
+
+def test_fit_goes_on_from_a_bias() -> None:
+    cfg = world.config(UNIFY__FIT_ITERATIONS=0)
+    mapping = LabelMapping.from_stacked(world.spaces(), world.atom_links())
+    start, bias = torch.randn(5, world.DIM), torch.randn(3, 5)
+    found = fit_label_embedding(
+        cfg, world.spaces(), world.pixels(), mapping, start, "probability_sum", 0, bias
+    )
+    assert torch.equal(found[0], start)
+    assert torch.equal(found[1], bias)
+
+
+def test_heads_fit_like_separate_classifiers() -> None:
+    cfg = world.config(UNIFY__FIT_ITERATIONS=60, UNIFY__FIT_PIXELS=64, UNIFY__FIT_LR=0.05)
+    cache = world.pixels()
+    start = [torch.zeros(len(names), world.DIM) for names in world.DATASETS.values()]
+    heads = fit_heads(cfg, world.spaces(), cache, start, 0)
+    assert [h.shape for h in heads] == [h.shape for h in start]
+    assert not any(h.any() for h in start)
+    for head, pixels, labels in zip(heads, cache.embeddings, cache.labels, strict=True):
+        assert ((pixels @ head.T).argmax(1) == labels).float().mean() > 0.95

@@ -74,6 +74,8 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
         hooks.append(ProgressHook(writers, cfg.LOG_PERIOD))
     trainer.register_hooks(hooks)
     trainer.train()
+    if cfg.SOLVER.REFIT:
+        transitions.refit(trainer)
     space = transitions.final_label_space(trainer)
     mapping = None if space is None else space.mapping
     results = {

@@ -6,6 +6,7 @@ Letters: K datasets, C classes of all datasets, N unified labels, D embedding di
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,7 @@ from unilabel.engine.graph_stage import GraphLearner, Pixels, build_label_graph
 from unilabel.engine.pixel_cache import PixelCache, collect_pixels
 from unilabel.engine.unification import (
     ensure_valid,
+    fit_heads,
     fit_label_embedding,
     initial_embedding,
     propose_nodes,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PRUNE_SALT = 1_000  # pixel draws of the pruning differ from those of the stages
+REFIT_SALT = 2_000
 
 
 def check_inputs(trainer: UniLabelTrainer) -> None:
@@ -222,6 +225,41 @@ def install_mapping(
             "set UNIFY.FIT_ITERATIONS 0, then --resume."
         )
     trainer.model.uni_head.set_label_space(embedding, mapping.stacked(), bias)
+
+
+def refit(trainer: UniLabelTrainer) -> None:
+    """Fit the classifiers of the trained network once more, on images as they are (SOLVER.REFIT).
+
+    Training sees changed colours and sizes. Where it is short, its classifiers are not the best
+    ones for the images that the model will be asked about.
+    """
+    cfg, model, spaces = trainer.cfg, trainer.model, trainer.label_spaces
+    started = time.monotonic()
+    cache = collect_pixels(model, cfg, trainer.sources, REFIT_SALT)
+    if model.uni_head is None:
+        heads = fit_heads(cfg, spaces, cache, list(model.multi_head.weights), cfg.SEED)
+        distributed.broadcast(heads)
+        with torch.no_grad():
+            for old, new in zip(model.multi_head.weights, heads, strict=True):
+                old.copy_(new)
+    else:
+        head = model.uni_head
+        embedding, bias = fit_label_embedding(
+            cfg,
+            spaces,
+            cache,
+            trainer.mapping(),
+            head.label_embedding.detach().cpu(),
+            cfg.MODEL.MAPPING_MODE,
+            cfg.SEED,
+            head.dataset_bias.detach().cpu(),
+        )
+        distributed.broadcast([embedding, bias])
+        head.set_label_space(embedding, head.mapping, bias)
+    seconds = round(time.monotonic() - started, 2)
+    trainer.records.append(
+        {"name": "REFIT", "iterations": cfg.UNIFY.FIT_ITERATIONS, "seconds": seconds}
+    )
 
 
 def simplify(trainer: UniLabelTrainer) -> None:

@@ -219,6 +219,7 @@ def fit_label_embedding(
     start: Tensor,
     mode: MappingMode,
     seed: int,
+    start_bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Fit X_u and the dataset biases on cached pixels, network frozen (seconds).
 
@@ -233,13 +234,15 @@ def fit_label_embedding(
         start: (N, D) first X_u.
         mode: how classes collect their unified labels.
         seed: of the pixel draws.
+        start_bias: (K, N) first dataset bias; None: zero.
 
     Returns:
         (N, D) X_u and (K, N) dataset bias.
     """
     u = cfg.UNIFY
     embedding = start.clone().requires_grad_(True)
-    bias = torch.zeros(len(label_spaces), len(start), requires_grad=cfg.MODEL.DATASET_BIAS)
+    bias = torch.zeros(len(label_spaces), len(start)) if start_bias is None else start_bias.clone()
+    bias.requires_grad_(cfg.MODEL.DATASET_BIAS)
     parameters = [embedding, bias] if cfg.MODEL.DATASET_BIAS else [embedding]
     optimizer = torch.optim.Adam(parameters, lr=u.FIT_LR)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, u.FIT_ITERATIONS))
@@ -270,6 +273,26 @@ def fit_label_embedding(
             u.FIT_ITERATIONS,
         )
     return embedding.detach(), bias.detach()
+
+
+def fit_heads(
+    cfg: CfgNode,
+    label_spaces: LabelSpaceSet,
+    cache: PixelCache,
+    heads: Sequence[Tensor],
+    seed: int,
+) -> list[Tensor]:
+    """The same for multi-heads: K classifiers (C_i, D), each fitted on its dataset's pixels."""
+    every_class = LabelMapping.from_stacked(label_spaces, torch.eye(label_spaces.total).bool())
+    start = torch.cat([h.detach().cpu() for h in heads])  # (C, D)
+    plain = cfg.clone()
+    plain.defrost()
+    plain.MODEL.DATASET_BIAS = False
+    # Summed logits of single classes are the logits of the heads.
+    fitted, _ = fit_label_embedding(
+        plain, label_spaces, cache, every_class, start, "logit_sum", seed
+    )
+    return list(fitted.split(label_spaces.num_classes))
 
 
 def mapped_cross_entropy(
