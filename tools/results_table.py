@@ -4,6 +4,7 @@
 Examples:
   python tools/results_table.py output/toy output/toy_multi_head
   python tools/results_table.py output/toy_seed*  --into README.md --name toy
+  python tools/results_table.py --text output/compare/table.md --into docs/RESULTS.md --name compare
 
 With --into the text between `<!-- table:NAME -->` and `<!-- end:NAME -->` is replaced. Runs of the
 same configuration and different seeds become one row, mean and range.
@@ -97,15 +98,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", help="folders of finished runs (OUTPUT_DIR)")
+    parser.add_argument("runs", nargs="*", help="folders of finished runs (OUTPUT_DIR)")
+    parser.add_argument("--text", type=Path, help="a finished table in place of runs")
     parser.add_argument("--into", type=Path, help="document to update")
     parser.add_argument("--name", default="results", help="name of the markers")
     args = parser.parse_args()
+    if bool(args.runs) == bool(args.text):
+        parser.error("give folders of runs, or one --text FILE")
     try:
-        text = table(read_runs(args.runs))
+        if args.text:
+            text = args.text.read_text(encoding="utf-8").strip()
+        else:
+            text = table(read_runs(args.runs))
         if args.into:
             put_into(args.into, args.name, text)
-    except UniLabelError as error:
+    except (UniLabelError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(text)
