@@ -72,7 +72,8 @@ function unilabelReview(host, trigger) {
       const weight = link ? (link.source === "human" ? "by hand"
         : `${link.source === "text" ? "text " : ""}${link.weight.toFixed(2)}`) : "";
       return make("label", { class: `ul-linkcell${link && link.reason ? " ul-suspect" : ""}` },
-        make("span", { class: "ul-linkhead" }, make("span", { style: `color:${set.color}` }, set.title),
+        make("span", { class: "ul-linkhead" }, make("span", { style: `color:${set.color}`,
+          title: set.title }, set.title.length > 20 ? set.name : set.title),
           make("span", { class: "ul-quiet" }, weight)), select,
         link && link.reason ? make("span", { class: "ul-reason" }, link.reason) : null);
     });

@@ -15,7 +15,8 @@ function unilabelViewer(host) {
   }
 
   const rgb = (c) => `rgb(${c[0]},${c[1]},${c[2]})`;
-  const percent = (value) => `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`;
+  const percent = (value) => (value > 0 && value < 0.0005 ? "under 0.1"
+    : (100 * value).toFixed(value < 0.1 ? 1 : 0)) + "\u00a0%";
 
   const notes = make("div", { class: "ul-notes", role: "status", "aria-live": "polite" });
   const slider = make("input", { type: "range", min: 0, max: 100, value: 60, class: "ul-opacity",

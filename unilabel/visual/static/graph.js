@@ -32,7 +32,8 @@ function unilabelGraph(host) {
 
   const rgb = (c) => `rgb(${c[0]},${c[1]},${c[2]})`;
   const dot = (c) => make("i", { class: "ul-dot", style: `background:${rgb(c)}` });
-  const percent = (value) => `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`;
+  const percent = (value) => (value > 0 && value < 0.0005 ? "under 0.1"
+    : (100 * value).toFixed(value < 0.1 ? 1 : 0)) + "\u00a0%";
   const cut = (name) => (name.length > 44 ? name.slice(0, 43) + "…" : name);
   const key = (dataset, id) => (dataset < 0 ? `u${id}` : `c${dataset}.${id}`);
 
@@ -138,6 +139,7 @@ function unilabelGraph(host) {
           "stroke-width": 0.8 + 2.6 * weight }));
       }
     }
+    measure.font = "13px system-ui, sans-serif";
     for (const c of columns) {
       const head = c.index < 0 ? "unified labels" : data.datasets[c.index].title;
       const edge = c.left ? c.x + c.text : c.x;
@@ -159,6 +161,11 @@ function unilabelGraph(host) {
         } else if (c.left) at = edge - SQUARE;
         node.append(svg("rect", { x: at, y: y(row) - SQUARE / 2, width: SQUARE, height: SQUARE,
           rx: 2, fill: rgb(colour), stroke: c.index < 0 ? "#777" : data.datasets[c.index].color }));
+        if (c.index >= 0) { // links to the columns behind do not run through the name
+          const long = measure.measureText(cut(name)).width + 8;
+          node.append(svg("rect", { class: "ul-back", x: c.left ? at - 4 - long : at + SQUARE + 2,
+            y: y(row) - ROW * 0.36, width: long + 2, height: ROW * 0.72, rx: 3 }));
+        }
         node.append(svg("text", { x: c.left ? at - 6 : at + SQUARE + 6, y: y(row),
           "text-anchor": c.left ? "end" : "start" }, cut(name)));
         layer.append(node);
@@ -179,12 +186,16 @@ function unilabelGraph(host) {
   function size() { return { w: stage.clientWidth || 800, h: stage.clientHeight || 500 }; }
 
   function fitWidth() {
+    stage.style.height = "";
     const { w, h } = size(), k = Math.min(1.15, Math.max(0.3, w / world.w));
-    view = { k, x: Math.max(0, (w - world.w * k) / 2), y: Math.min(24, Math.max(0, (h - world.h * k) / 2)) };
+    // no empty space below a small graph
+    stage.style.height = world.h * k + 32 < h ? `${world.h * k + 32}px` : "";
+    view = { k, x: Math.max(0, (w - world.w * k) / 2), y: Math.min(16, Math.max(0, (h - world.h * k) / 2)) };
     apply();
   }
 
   function fitAll() {
+    stage.style.height = "";
     const { w, h } = size(), k = Math.min(1.15, w / world.w, h / world.h);
     view = { k, x: (w - world.w * k) / 2, y: (h - world.h * k) / 2 };
     apply();
@@ -201,8 +212,12 @@ function unilabelGraph(host) {
   function centre(id) {
     const spot = nodes.get(id), { w, h } = size();
     if (!spot) return;
-    const k = Math.max(view.k, 0.95);
-    view = { k, x: w / 2 - (spot.x + spot.w / 2) * k, y: h / 2 - spot.y * k };
+    const near = [...around(id)].map((other) => nodes.get(other)).filter(Boolean);
+    const left = Math.min(...near.map((n) => n.x)), right = Math.max(...near.map((n) => n.x + n.w));
+    const fit = (w - 24) / (right - left), all = fit > 0.6; // the neighbours too, if they fit
+    const k = all ? Math.min(fit, Math.max(view.k, 0.95)) : Math.max(view.k, 0.95);
+    const middle = all ? (left + right) / 2 : spot.x + spot.w / 2;
+    view = { k, x: w / 2 - middle * k, y: h / 2 - spot.y * k };
     apply();
   }
 
