@@ -21,15 +21,13 @@ from __future__ import annotations
 import argparse
 import random
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from common import Report, compare
+from common import Report, compare, compare_clocks
 from detectron2.config import get_cfg
 from detectron2.data import transforms
 from detectron2.projects.point_rend import ColorAugSSDTransform
@@ -153,16 +151,6 @@ def parity_rows(report: Report, case: str, dataset: TrainDataset, crop: int) -> 
     return similar and same
 
 
-def processor_seconds(function: Callable[[], object], rounds: int) -> float:
-    """Median processor time of one call."""
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return float(np.median(times))
-
-
 def measure(report: Report, fmt: str, args: argparse.Namespace) -> None:
     """All rows of one file format."""
     case = f"{fmt}, {args.size[0]} x {args.size[1]} to {args.crop}^2"
@@ -190,12 +178,12 @@ def measure(report: Report, fmt: str, args: argparse.Namespace) -> None:
                 load_sample(datasets[0].sources[0], samples[draw.index])
 
         parity = parity_rows(report, case, datasets[0], args.crop)
-        wall = compare(ours, reference, rounds=args.rounds)
+        wall, busy = compare_clocks(ours, reference, rounds=args.rounds)
         floor, _ = compare(decode, lambda: None, rounds=args.rounds)
         each = [seconds / len(items) for seconds in (*wall, floor)]
         report.row(case, "item [s]", *each[:2], target=TARGETS[fmt], parity=parity, limit=each[2])
-        busy = [processor_seconds(f, args.rounds) / len(items) for f in (ours, reference)]
-        report.row(case, "processor time of an item [s]", *busy, parity=parity)
+        busy = tuple(seconds / len(items) for seconds in busy)
+        report.row(case, "processor time of an item [s]", *busy, target=TARGETS[fmt], parity=parity)
 
 
 def main() -> int:

@@ -126,28 +126,16 @@ def label_map_module(weights: str, space: str) -> tuple[LabelMap, UniLabelPredic
     predictor, name = build_predictor(weights).resolve(space)
     names, _ = predictor.labels_of(name)
     # a second copy of the network: folding changes it, and the predictor is what it is checked by
-    model = build_predictor(weights).model
+    model = build_predictor(weights, optimize=False).model
     mapping = None
     if predictor.label_space is not None and name != UNIFIED:
         mapping = predictor.label_space.mapping[name]
     module = LabelMap(model, name, mapping, len(names)).eval()
     with torch.no_grad():
-        example = torch.zeros(1, 3, 2 * MIN_SIDE, 2 * MIN_SIDE)
-        fold_batch_norms(Embedding(model), example)
+        example = torch.rand(1, 3, 2 * MIN_SIDE, 2 * MIN_SIDE)
+        fold_batch_norms(model.backbone, example)
+        fold_batch_norms(model.pixel_decoder, list(model.backbone(example).values()))
     return module, predictor, name
-
-
-class Embedding(nn.Module):
-    """The part of a network that has BatchNorms, as a module of its own."""
-
-    def __init__(self, model: UniLabelSegmentor) -> None:
-        super().__init__()
-        self.backbone, self.pixel_decoder = model.backbone, model.pixel_decoder
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> (B, D, h, w)."""
-        return self.pixel_decoder(list(self.backbone(images).values()))
 
 
 def export(

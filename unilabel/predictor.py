@@ -25,6 +25,7 @@ from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.augment import resize_short_side
 from unilabel.engine.loading import config_of, load_model
 from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor, upsample_rows
+from unilabel.modeling.packing import prepare_for_prediction
 from unilabel.modeling.windows import MIN_SIDE, embed_in_windows, resample, resize_pixels
 
 _TTA_SCALES = (0.75, 1.0, 1.25)
@@ -338,6 +339,7 @@ def build_predictor(
     weights: str | os.PathLike[str],
     device: str = "cpu",
     label_space: UnifiedLabelSpace | str | os.PathLike[str] | None = None,
+    optimize: bool = True,
 ) -> UniLabelPredictor:
     """A predictor from a model file alone.
 
@@ -346,6 +348,8 @@ def build_predictor(
         device: "cpu" or "cuda".
         label_space: an edited label space of the model's unified labels, or its file; None: the
             one that the model was trained with.
+        optimize: rebuild the network for faster prediction, see
+            :func:`unilabel.modeling.packing.prepare_for_prediction`; False: as it was trained.
 
     Raises:
         UniLabelError: the file is no model, the label space does not belong to it, or there is no
@@ -354,11 +358,20 @@ def build_predictor(
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         raise UniLabelError(f"device is {device!r}, expected cpu, or cuda on a machine with a GPU.")
     model, own = load_model(weights, device)
+    if optimize:
+        _optimize(model)
     # load_model has checked the file; mapped into memory, its weights are not read a second time
     content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
     sizes = config_of(content["config"], str(weights)).INPUT
     predictor = UniLabelPredictor(model, own, sizes.TEST_SHORT_SIDE, min(sizes.CROP_SIZE))
     return predictor if label_space is None else predictor.with_label_space(label_space)
+
+
+@torch.no_grad()
+def _optimize(model: UniLabelSegmentor) -> None:
+    example = torch.rand(1, 3, 2 * MIN_SIDE, 2 * MIN_SIDE, device=model.device)
+    prepare_for_prediction(model.backbone, example)
+    prepare_for_prediction(model.pixel_decoder, list(model.backbone(example).values()))
 
 
 def check_label_space(own: UnifiedLabelSpace | None, edited: UnifiedLabelSpace) -> None:

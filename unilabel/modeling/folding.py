@@ -56,8 +56,8 @@ def _conv_norm_pairs(
 def _without_norm(norm: nn.BatchNorm2d) -> nn.Module:
     """What remains of a BatchNorm: timm has a kind that also holds dropout and activation."""
     if hasattr(norm, "act"):
-        return nn.Sequential(norm.drop, norm.act)
-    return nn.Identity()
+        return nn.Sequential(norm.drop, norm.act).eval()
+    return nn.Identity().eval()
 
 
 @torch.no_grad()
