@@ -7,7 +7,6 @@ overrides, ``validate_config`` checks what several keys say together.
 from __future__ import annotations
 
 import ast
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
+from unilabel import config_keys
 from unilabel.core.errors import UniLabelError
 from unilabel.core.projection import MAPPING_MODES
 from unilabel.core.stages import Stage, StageSchedule
@@ -30,7 +30,6 @@ NODE_SELECTIONS = (
     "relations",
     "file",
 )
-MAX_VALUES = 100_000  # in a configuration file
 SOLVERS = ("exact", "uot", "links")
 
 
@@ -196,9 +195,10 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         raise UniLabelError(f"{path} cannot be read as a configuration: {error}") from error
     if not isinstance(loaded, dict):
         raise UniLabelError(f"{path} holds a {type(loaded).__name__}, expected KEY: value lines.")
-    _check_amount(loaded, str(path))
-    known = _flatten(cfg)
-    _check_keys(loaded, known, str(path))
+    config_keys.check_amount(loaded, str(path))
+    known = config_keys.flatten(cfg)
+    config_keys.check_keys(loaded, known, str(path))
+    defaults = cfg.clone()
     try:
         cfg.merge_from_other_cfg(CN(loaded))
     except (ValueError, KeyError, AssertionError) as error:
@@ -209,11 +209,12 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     if len(overrides) % 2:
         raise UniLabelError(f"overrides are KEY VALUE pairs, but {overrides[-1]!r} has no value.")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        _check_key(key, value, known, "command line")
+        config_keys.check_key(key, value, known, "command line")
         try:
             cfg.merge_from_list([key, _literal(cfg, key, value)])
         except (ValueError, AssertionError, SyntaxError, RecursionError, MemoryError) as error:
             raise UniLabelError(f"{key} {value[:200]}: {error}") from error
+    config_keys.check_values(cfg, defaults)
     validate_config(cfg)
     return cfg
 
@@ -342,56 +343,6 @@ def _validate_lists(cfg: CN) -> None:
         for pair in pairs:
             if not isinstance(pair, list | tuple) or len(pair) != 2:
                 raise UniLabelError(f"{key} holds {pair!r}, expected pairs [dataset, value].")
-
-
-def _flatten(node: CN, prefix: str = "") -> set[str]:
-    keys: set[str] = set()
-    for key, value in node.items():
-        keys.add(prefix + key)
-        if isinstance(value, CN):
-            keys |= _flatten(value, f"{prefix}{key}.")
-    return keys
-
-
-def _check_amount(loaded: dict, source: str) -> None:
-    """Refuse values that YAML aliases multiply without end; whoever copies them needs memory."""
-    waiting: list[object] = [loaded]
-    count = 0
-    while waiting:
-        value = waiting.pop()
-        count += 1
-        if count > MAX_VALUES:
-            raise UniLabelError(
-                f"{source} cannot be read as a configuration: more than {MAX_VALUES} values; write "
-                "values out instead of multiplying them by aliases (&name, *name)."
-            )
-        if isinstance(value, dict):
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-
-
-def _check_keys(loaded: dict, known: set[str], source: str, prefix: str = "") -> None:
-    for key, value in loaded.items():
-        full = f"{prefix}{key}"
-        _check_key(full, value, known, source)
-        if isinstance(value, dict):
-            _check_keys(value, known, source, f"{full}.")
-
-
-def _check_key(key: str, value: object, known: set[str], source: str) -> None:
-    if key not in known:
-        raise UniLabelError(_unknown(key, known, source))
-    below = [k for k in sorted(known) if k.startswith(f"{key}.")]
-    if below and not isinstance(value, dict):
-        raise UniLabelError(
-            f"{source}: {key} is {value!r}, but it is a group of keys; set {below[0]}, for example."
-        )
-
-
-def _unknown(key: str, known: set[str], source: str) -> str:
-    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.0)
-    return f"{source}: unknown configuration key {key!r}; did you mean {near[0]!r}?"
 
 
 def _known_configs() -> str:

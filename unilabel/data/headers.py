@@ -15,11 +15,13 @@ import numpy as np
 
 from unilabel.core.errors import UniLabelError
 
-MAX_PIXELS = 2**28  # of an image; the largest of the known datasets have 22 million
+MAX_PIXELS = 2**26  # of an image; the largest of the known datasets have 22 million
+MAX_RATIO = 1100  # bytes of pixels in a byte of a PNG: more than deflate can do
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
 # Segments of a JPEG that tell its size: every "start of frame" but DHT, JPG and DAC.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour type of a PNG
 _KINDS = (
     (PNG, "a PNG"),
     (JPEG, "a JPEG"),
@@ -74,8 +76,9 @@ def check_image(data: np.ndarray, path: str) -> None:
     """
     start = data[:4096].tobytes()
     if start.startswith(PNG) and len(start) >= 33:
-        width, height, bits = struct.unpack(">IIB", start[16:25])
+        width, height, bits, color_type = struct.unpack(">IIBB", start[16:26])
         _check_size(width, height, path, "an image")
+        _check_content(data, width * height * bits * _CHANNELS.get(color_type, 1) // 8, path)
         if bits == 16:
             raise UniLabelError(
                 f"{path} has 16 bits per channel, expected an image of 8 bits; convert it."
@@ -111,6 +114,7 @@ def check_label(data: np.ndarray, path: str) -> None:
         return  # the decoder says that it is truncated
     width, height, bits, color_type = struct.unpack(">IIBB", start[16:26])
     _check_size(width, height, path, "a label map")
+    _check_content(data, width * height * bits * _CHANNELS.get(color_type, 1) // 8, path)
     _check_still(b"acTL" in start, path)
     if color_type == 0 and bits < 8:  # decoders stretch such values to 0..255
         raise UniLabelError(f"{path} has {bits} bit(s) per pixel, {expected}; save it with 8 bits.")
@@ -134,6 +138,15 @@ def _check_size(width: int, height: int, path: str, kind: str) -> None:
         raise UniLabelError(
             f"{path} cannot be decoded as {kind}: its header promises {width}x{height} pixels, "
             f"expected at most {MAX_PIXELS}; it is damaged or meant to fill the memory: remove it."
+        )
+
+
+def _check_content(data: np.ndarray, wanted: int, path: str) -> None:
+    """Refuse a PNG that cannot hold its pixels, before the decoder makes room for them."""
+    if wanted > MAX_RATIO * data.size + 2**16:
+        raise UniLabelError(
+            f"{path} cannot be decoded: {data.size} bytes cannot hold the pixels that its header "
+            "promises; it is damaged or truncated: fetch it again."
         )
 
 

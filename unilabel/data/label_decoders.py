@@ -9,7 +9,6 @@ silently. They are plain data, so that they can be sent to the worker processes 
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -84,13 +83,11 @@ class MatDecoder:
 
     def _read(self, path: str) -> np.ndarray:
         from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
 
         try:
             content = BytesIO(Path(path).read_bytes())
         except OSError as error:
             raise UniLabelError(f"cannot read {path}: {error.strerror or error}.") from error
-        damage = (MatReadError, OSError, EOFError, ValueError, TypeError, NotImplementedError)
         try:
             raw = np.asarray(loadmat(content, variable_names=[self.variable])[self.variable])
         except KeyError as error:
@@ -98,7 +95,7 @@ class MatDecoder:
                 f"{path} has no variable {self.variable!r}; take the file from the official "
                 "archive."
             ) from error
-        except (*damage, zlib.error) as error:
+        except Exception as error:  # a damaged file may end in any error of the reader
             raise UniLabelError(
                 f"{path} cannot be decoded as a MATLAB label file ({error}); it is damaged or "
                 "truncated: fetch it again."
@@ -210,7 +207,9 @@ def _panoptic_index(
             order = sorted(segments)
             classes = np.array([segments[s] for s in order], np.uint8)
             index[entry["file_name"]] = (np.array(order, np.uint32), classes)
-    except (KeyError, TypeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, UniLabelError):
+            raise
         raise UniLabelError(
             f"{path} is no panoptic annotation file ({type(error).__name__}: {error}); expected "
             '{"annotations": [{"file_name", "segments_info": [{"id", "category_id"}]}]}.'

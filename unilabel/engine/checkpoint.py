@@ -7,7 +7,6 @@ import logging
 import os
 import pickle
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
             "loaded, since such a file can run code. Save it again with unilabel, or convert a "
             "foreign one with tools/convert_checkpoint.py."
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged stream may end in any error of the reader
         raise UniLabelError(
             f"{path} cannot be read as a checkpoint ({error}); it is damaged or truncated."
         ) from error
