@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INPUTS := pyproject.toml constraints.txt requirements-dev.txt \
   $(addprefix packaging/detectron2/,pyproject.toml hatch_build.py fixes.py)
-BENCHMARKS = $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := confusion graph head hrnet loader node_selection predict step transport
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -70,9 +70,11 @@ format: $(STAMP)  ## mend what the linter can mend, and format
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(STAMP)  ## run every script in benchmarks/
-	@set -e; for script in $(BENCHMARKS); do \
-	  echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+bench: $(STAMP)  ## measure everything that needs no GPU (minutes), write benchmarks/README.md
+	@status=0; for name in $(BENCHMARKS); do echo "== $$name"; \
+	  OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/$$name.py \
+	    --json benchmarks/results/$$name.json $(ARGS) || status=1; done; \
+	  $(BIN)/python benchmarks/report.py && exit $$status
 
 .PHONY: clean
 clean:  ## remove caches and build products; keeps the environment and output/
