@@ -13,7 +13,6 @@ from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import atomic_path
@@ -178,7 +177,8 @@ def _draw_classes(
     columns: dict[str, _Column],
     top: float,
 ) -> None:
-    halo = [withStroke(linewidth=2.4, foreground="white")]
+    # edges to the columns behind do not run through the names
+    paper = {"facecolor": "white", "alpha": 0.88, "edgecolor": "none", "pad": 0.8}
     for index, classes in enumerate(space.label_spaces):
         column = columns[classes.name]
         on_left = classes.name in layout.left
@@ -207,7 +207,7 @@ def _draw_classes(
                 ha=side,
                 va="center_baseline",
                 fontsize=_FONT,
-                path_effects=halo,
+                bbox=paper,
                 zorder=3,
             )
         axes.add_collection(
