@@ -20,6 +20,14 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.projection import MAPPING_MODES
 from unilabel.core.stages import Stage, StageSchedule
 
+_BAD_LITERAL = (
+    ValueError,
+    TypeError,
+    AssertionError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+)
 NODE_SELECTIONS = (
     "fused",
     "ilp",
@@ -212,7 +220,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         config_keys.check_key(key, value, known, "command line")
         try:
             cfg.merge_from_list([key, _literal(cfg, key, value)])
-        except (ValueError, AssertionError, SyntaxError, RecursionError, MemoryError) as error:
+        except _BAD_LITERAL as error:
             raise UniLabelError(f"{key} {value[:200]}: {error}") from error
     config_keys.check_values(cfg, defaults)
     validate_config(cfg)

@@ -126,11 +126,21 @@ def is_palette(data: np.ndarray) -> bool:
 
 
 def is_truncated(data: np.ndarray) -> bool:
-    """A JPEG or PNG without its end marker: decoders fill the missing part with grey."""
-    start, tail = data[:4].tobytes(), data[-64:].tobytes()
-    if start.startswith(b"\xff\xd8"):
+    """A JPEG or PNG without its end: decoders fill the missing part with grey."""
+    if data[:2].tobytes() == JPEG[:2]:
         return b"\xff\xd9" not in data[-4096:].tobytes()
-    return start == b"\x89PNG" and b"IEND" not in tail
+    return data[:8].tobytes() == PNG and not _has_all_chunks(data)
+
+
+def _has_all_chunks(data: np.ndarray) -> bool:
+    """Whether the chunks of a PNG fit into the file; OpenCV makes room for their sizes unseen."""
+    position, end = len(PNG), len(data)
+    while position + 12 <= end:
+        (length,) = struct.unpack_from(">I", data, position)
+        if data[position + 4 : position + 8].tobytes() == b"IEND":
+            return True
+        position += 12 + int(length)
+    return False
 
 
 def _check_size(width: int, height: int, path: str, kind: str) -> None:

@@ -185,7 +185,7 @@ def read_image(path: str, reduction: int = 1) -> np.ndarray:
         if rgb is not None and reduction > 1:
             size = tuple(-(-side // reduction) for side in rgb.shape[1::-1])
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    if rgb is None or headers.is_truncated(data):
+    if rgb is None:
         raise UniLabelError(
             f"{path} cannot be decoded as an image ({data.size} bytes, {headers.kind_of(data)}); "
             "it is damaged or truncated: fetch it again or remove it together with its label."
@@ -204,7 +204,7 @@ def read_id_png(path: str) -> np.ndarray:
     if headers.is_palette(data):
         return _read_palette(path)  # OpenCV would expand the palette to colours
     ids = _decode(data, cv2.IMREAD_UNCHANGED)
-    if ids is None or headers.is_truncated(data):
+    if ids is None:
         raise UniLabelError(
             f"{path} cannot be decoded as a label map ({data.size} bytes); it is damaged or "
             "truncated: fetch it again."
@@ -219,8 +219,10 @@ def read_id_png(path: str) -> np.ndarray:
 
 
 def _decode(data: np.ndarray, flags: int) -> np.ndarray | None:
+    if not data.size or headers.is_truncated(data):
+        return None
     try:
-        return cv2.imdecode(data, flags) if data.size else None
+        return cv2.imdecode(data, flags)
     except cv2.error:  # a header that promises more pixels than OpenCV accepts
         return None
 
