@@ -140,11 +140,11 @@ def test_a_visitor_s_mapping(
     answer = json.loads(actions.upload_label_space(engine, session, inbox, path, spaces))
     assert [panel["space"] for panel in answer["panels"]] == ["garden", "toy_idd"]
     panel = answer["panels"][0]
-    assert panel["title"] == "Garden (unseen)"
+    assert panel["title"] == "Unseen: Garden"
     called = {entry["name"]: entry["called"][0] for entry in panel["entries"]}
     assert called["low"][0] == "labels of unified"
     assert "sky" in called["low"][1].split(", ")
-    assert actions.space_choices(engine, session)[-1] == ("Garden (unseen)", "garden")
+    assert actions.space_choices(engine, session)[-1] == ("Unseen: Garden", "garden")
     assert actions.space_choices(engine, other) == actions.space_choices(engine)
     forgotten = json.loads(actions.answer(engine, other, ["garden", "unified"]))
     assert "not known any more" in forgotten["notes"][0][1]

@@ -55,7 +55,7 @@ def space_choices(engine: Engine, session: Session | None = None) -> list[tuple[
 def unseen_title(mapping: TransferMapping) -> str:
     """What the classes of an unseen dataset are called."""
     space = mapping.label_space
-    return f"{space.display_name or space.name} (unseen)"
+    return f"Unseen: {space.display_name or space.name}"
 
 
 def second_choices(engine: Engine) -> list[tuple[str, str]]:

@@ -52,10 +52,7 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
                 )
                 tta = gr.Checkbox(label="Average three sizes and mirror images (slower)")
                 own = components.upload(
-                    "Own label_space.json, or mapping to an unseen dataset",
-                    [".json"],
-                    110,
-                    "label-space",
+                    "Label space or mapping (JSON)", [".json"], 130, "label-space"
                 )
         with gr.Column(scale=3, min_width=300):
             view = components.viewer("viewer")
@@ -132,7 +129,7 @@ def _video_part(engine: Engine, state: gr.State, inbox: Inbox, space: gr.Dropdow
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            upload = components.upload("Video", video.SUFFIXES, 110, "video-file")
+            upload = components.upload("Video", video.SUFFIXES, 130, "video-file")
             cancel = gr.Button("Cancel", size="sm")
         with gr.Column(scale=3, min_width=300):
             result = components.video("video")
