@@ -26,6 +26,7 @@ LAYERS = {
     "evaluation": {"core", "text"},
     "config": {"core", "config_keys"},
     "config_keys": {"core"},
+    "doctor": {"core", "config", "data", "engine", "modeling"},
     "engine": {"core", "text", "modeling", "data", "evaluation", "config", "visual"},
     "predictor": {"core", "modeling", "data", "engine.loading"},
     "submission": {"core", "text", "modeling", "data", "predictor"},
@@ -43,7 +44,7 @@ PROGRAMS = {"train_net", "tools", "demo", "tests", "benchmarks", "conftest"}
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
-PRINTING = {"unilabel/demo_app/launch.py"}  # the start of a program
+PRINTING = {"unilabel/demo_app/launch.py", "unilabel/doctor.py"}  # programs
 LONG_FUNCTIONS = {
     "unilabel/config.py": {"add_unilabel_config"},  # one line per key
     "unilabel/core/triton_loss.py": {"_backward_kernel"},  # a kernel is one function
