@@ -16,6 +16,7 @@ from unilabel.core.errors import UniLabelError
 
 MAX_UPLOAD = 25 * 2**20  # bytes of an uploaded file
 MAX_VISITORS = 64  # sessions that are remembered
+MAX_THREADS = 8  # each keeps buffers of its own; the model answers one request at a time
 
 
 def parse_arguments(arguments: Sequence[str] | None, description: str | None) -> argparse.Namespace:
@@ -87,6 +88,7 @@ def _serve(args: argparse.Namespace, temp_dir: str, start: float) -> int:
             theme=theme(),
             css=components.styles(),
             max_file_size=MAX_UPLOAD,
+            max_threads=MAX_THREADS,
             state_session_capacity=MAX_VISITORS,
             show_error=False,
             footer_links=[],

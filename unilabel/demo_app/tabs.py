@@ -52,7 +52,7 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
                 )
                 tta = gr.Checkbox(label="Average three sizes and mirror images (slower)")
                 own = components.upload(
-                    "Label space or mapping (JSON)", [".json"], 130, "label-space"
+                    "Label space or mapping (JSON)", [".json"], 145, "label-space"
                 )
         with gr.Column(scale=3, min_width=300):
             view = components.viewer("viewer")
