@@ -299,3 +299,23 @@ def test_heads_fit_like_separate_classifiers() -> None:
     assert not any(h.any() for h in start)
     for head, pixels, labels in zip(heads, cache.embeddings, cache.labels, strict=True):
         assert ((pixels @ head.T).argmax(1) == labels).float().mean() > 0.95
+
+
+def test_plain_answers_gain_by_their_share_of_the_loss() -> None:
+    cfg = world.config(UNIFY__FIT_ITERATIONS=60, UNIFY__FIT_PIXELS=64, UNIFY__FIT_LR=0.05)
+    mapping = LabelMapping.from_stacked(world.spaces(), world.atom_links())
+    cache, start = world.pixels(), torch.zeros(5, world.DIM)
+    start_bias = 3 * torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
+    losses = []
+    for weight in (0.0, 1.0):
+        embedding, _ = fit_label_embedding(
+            cfg, world.spaces(), cache, mapping, start, "probability_sum", 0, start_bias, weight
+        )
+        pairs = zip(world.DATASETS, cache.embeddings, cache.labels, strict=True)
+        losses.append(
+            sum(
+                mapped_cross_entropy(x @ embedding.T, y, mapping[name].float(), "probability_sum")
+                for name, x, y in pairs
+            )
+        )
+    assert losses[1] < losses[0]

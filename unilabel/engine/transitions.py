@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 PRUNE_SALT = 1_000  # pixel draws of the pruning differ from those of the stages
 REFIT_SALT = 2_000
+PLAIN_WEIGHT = 0.5  # of answers without dataset bias, in the last fit
 
 
 def check_inputs(trainer: UniLabelTrainer) -> None:
@@ -253,6 +254,7 @@ def refit(trainer: UniLabelTrainer) -> None:
             cfg.MODEL.MAPPING_MODE,
             cfg.SEED,
             head.dataset_bias.detach().cpu(),
+            PLAIN_WEIGHT if cfg.MODEL.DATASET_BIAS else 0.0,
         )
         distributed.broadcast([embedding, bias])
         head.set_label_space(embedding, head.mapping, bias)

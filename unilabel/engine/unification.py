@@ -220,6 +220,7 @@ def fit_label_embedding(
     mode: MappingMode,
     seed: int,
     start_bias: Tensor | None = None,
+    plain_weight: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Fit X_u and the dataset biases on cached pixels, network frozen (seconds).
 
@@ -235,6 +236,8 @@ def fit_label_embedding(
         mode: how classes collect their unified labels.
         seed: of the pixel draws.
         start_bias: (K, N) first dataset bias; None: zero.
+        plain_weight: weight of the same loss without bias. The unified label space answers without
+            it, and X_u alone should not rely on it.
 
     Returns:
         (N, D) X_u and (K, N) dataset bias.
@@ -256,8 +259,11 @@ def fit_label_embedding(
     for step in range(u.FIT_ITERATIONS):
         loss = embedding.new_zeros(())
         for i, (pixels, labels) in enumerate(cache.batch(u.FIT_PIXELS, generator)):
-            scores = pixels @ embedding.T + bias[i]  # (P, N)
-            loss = loss + mapped_cross_entropy(scores, labels, matrices[i], mode, weights[i])
+            plain = pixels @ embedding.T  # (P, N)
+            arguments = (labels, matrices[i], mode, weights[i])
+            loss = loss + mapped_cross_entropy(plain + bias[i], *arguments)
+            if plain_weight > 0:
+                loss = loss + plain_weight * mapped_cross_entropy(plain, *arguments)
         loss = loss / len(matrices)
         optimizer.zero_grad()
         loss.backward()
