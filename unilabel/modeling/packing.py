@@ -53,8 +53,8 @@ class PackedConv2d(nn.Module):
             )
         return packed[1]
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """``relu(conv(x) + residual)``, without what is not there."""
+    def forward(self, x: Tensor, residual: Tensor | None = None, overwrite: bool = False) -> Tensor:
+        """``relu(conv(x) + residual)``, without what is not there; ``overwrite`` the residual."""
         weight = self._packed_for(x.shape)
         name = "relu" if self.relu else "none"
         run = torch.ops.mkldnn._convolution_pointwise
@@ -67,8 +67,12 @@ class PackedConv2d(nn.Module):
 class PackedBlock(nn.Module):
     """A residual block of timm: convolutions with ReLU, the last one with the sum before it."""
 
-    def __init__(self, convs: Sequence[nn.Conv2d], downsample: nn.Module | None) -> None:
+    def __init__(
+        self, convs: Sequence[nn.Conv2d], downsample: nn.Module | None, owns_input: bool
+    ) -> None:
+        """Pack a block; ``owns_input``: nobody else reads its input, so the sum may go there."""
         super().__init__()
+        self.overwrite = owns_input or downsample is not None
         self.convs = nn.ModuleList(PackedConv2d(conv, relu=True) for conv in convs)
         self.downsample = downsample
 
@@ -77,7 +81,7 @@ class PackedBlock(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         for conv in self.convs[:-1]:
             x = conv(x)
-        return self.convs[-1](x, shortcut)
+        return self.convs[-1](x, shortcut, self.overwrite)
 
 
 def _block_convs(block: nn.Module) -> list[nn.Conv2d] | None:
@@ -111,7 +115,9 @@ def _replace(module: nn.Module) -> int:
         convs = _block_convs(child)
         if convs is not None:
             downsample = child.downsample
-            block = PackedBlock(convs, downsample)
+            # Inside a sequence only the next module sees an output.
+            inside = isinstance(module, nn.Sequential) and module[0] is not child
+            block = PackedBlock(convs, downsample, owns_input=inside)
             setattr(module, name, block)
             count += len(convs) + (0 if downsample is None else _replace(downsample))
         elif _packable(child) and max(child.kernel_size) >= _MIN_KERNEL:
