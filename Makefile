@@ -47,6 +47,10 @@ test: $(STAMP)  ## run the tests that need nothing but a CPU
 test-faults: $(STAMP)  ## run the tests that break running jobs
 	$(BIN)/python -m pytest -q -m faults $(ARGS)
 
+.PHONY: soak
+soak: $(STAMP)  ## 20,000 tiny iterations: memory, open files, losses
+	$(BIN)/python tests/faults/soak.py $(ARGS)
+
 .PHONY: test-browser
 test-browser: $(STAMP)  ## run the tests that drive the demo in a browser
 	$(BIN)/python -m pytest -q -m browser $(ARGS)
