@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=512, help="side of the image in pixels")
     parser.add_argument("--b", type=int, default=1, help="images")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--rounds", type=int, default=3)  # seconds each
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", help="file for the report")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():

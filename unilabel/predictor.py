@@ -24,6 +24,7 @@ from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.augment import resize_short_side
 from unilabel.engine.loading import config_of, load_model
+from unilabel.modeling.folding import fold_batch_norms
 from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor, upsample_rows
 from unilabel.modeling.packing import prepare_for_prediction
 from unilabel.modeling.windows import MIN_SIDE, embed_in_windows, resample, resize_pixels
@@ -371,7 +372,7 @@ def build_predictor(
 def _optimize(model: UniLabelSegmentor) -> None:
     example = torch.rand(1, 3, 2 * MIN_SIDE, 2 * MIN_SIDE, device=model.device)
     prepare_for_prediction(model.backbone, example)
-    prepare_for_prediction(model.pixel_decoder, list(model.backbone(example).values()))
+    fold_batch_norms(model.pixel_decoder, list(model.backbone(example).values()))
 
 
 def check_label_space(own: UnifiedLabelSpace | None, edited: UnifiedLabelSpace) -> None:

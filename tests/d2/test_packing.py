@@ -84,6 +84,20 @@ def test_blocks_with_more_inside_keep_their_form() -> None:
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
+@torch.no_grad()
+def test_activations_are_joined_only_behind_their_convolution() -> None:
+    torch.manual_seed(0)
+    conv, other = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1)
+    plain = nn.Sequential(conv, nn.Identity(), nn.ReLU(), other, nn.AvgPool2d(2), nn.ReLU())
+    plain = plain.eval()
+    images = torch.randn(2, 3, 9, 9)
+    expected = plain(images)
+    assert pack_convolutions(plain, images) == 2
+    assert [plain[0].relu, plain[3].relu] == [True, False]
+    assert type(plain[5]) is nn.ReLU
+    torch.testing.assert_close(plain(images), expected)
+
+
 def test_a_network_in_training_is_refused() -> None:
     with pytest.raises(UniLabelError, match=r"model\.eval"):
         pack_convolutions(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.randn(1, 3, 8, 8))

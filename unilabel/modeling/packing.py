@@ -26,8 +26,6 @@ __all__ = ["pack_convolutions", "prepare_for_prediction"]
 
 logger = logging.getLogger(__name__)
 
-_MIN_KERNEL = 2  # 1x1 convolutions are matrix products already, see pointwise.py
-
 
 class PackedConv2d(nn.Module):
     """A convolution with packed weights, perhaps a sum with another tensor, perhaps a ReLU."""
@@ -120,12 +118,25 @@ def _replace(module: nn.Module) -> int:
             block = PackedBlock(convs, downsample, owns_input=inside)
             setattr(module, name, block)
             count += len(convs) + (0 if downsample is None else _replace(downsample))
-        elif _packable(child) and max(child.kernel_size) >= _MIN_KERNEL:
+        elif _packable(child):
             setattr(module, name, PackedConv2d(child, relu=False))
             count += 1
         else:
             count += _replace(child)
+    if isinstance(module, nn.Sequential):
+        _join_activations(module)
     return count
+
+
+def _join_activations(sequence: nn.Sequential) -> None:
+    """Let packed convolutions do the ReLU that follows them."""
+    conv = None
+    for index, child in enumerate(sequence):
+        if conv is not None and type(child) is nn.ReLU:
+            conv.relu = True
+            sequence[index] = nn.Identity().eval()
+        if not isinstance(child, nn.Identity):  # one stands where a BatchNorm was
+            conv = child if isinstance(child, PackedConv2d) else None
 
 
 @torch.no_grad()
@@ -133,7 +144,8 @@ def pack_convolutions(module: nn.Module, example: Any) -> int:
     """Pack the convolutions below ``module``, in place; on a CPU with oneDNN.
 
     Args:
-        module: a model in evaluation mode, its BatchNorms folded.
+        module: a model in evaluation mode, its BatchNorms folded; it calls its convolutions and
+            does not read their weights.
         example: an input of the model.
 
     Returns:
