@@ -31,7 +31,7 @@ reference that does the work in the usual way (each script's first lines say whi
 depend on the machine and on who else uses it, ratios much less. A ratio above 1 means that ours is
 better; the medians of several rounds are compared. Scripts check that both ways agree before they
 judge a time ("equal" below). Processor time does not count the time in which other programs ran; it
-is given where both ways run on one thread.
+is given where both ways run on one thread, and where both clocks are given it is the surer one.
 
 `make bench` measures everything that needs no GPU and writes this page again. One script:
 
