@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +22,7 @@ from PIL import Image, ImageDraw
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
 from unilabel.data.headers import MAX_PIXELS
+from unilabel.data.mat_files import read_array
 from unilabel.data.raw_labels import IGNORE
 from unilabel.data.sources import read_id_png, read_image
 
@@ -82,20 +82,18 @@ class MatDecoder:
         return ids
 
     def _read(self, path: str) -> np.ndarray:
-        from scipy.io import loadmat
-
         try:
-            content = BytesIO(Path(path).read_bytes())
+            content = Path(path).read_bytes()
         except OSError as error:
             raise UniLabelError(f"cannot read {path}: {error.strerror or error}.") from error
         try:
-            raw = np.asarray(loadmat(content, variable_names=[self.variable])[self.variable])
+            raw = read_array(content, self.variable)
         except KeyError as error:
             raise UniLabelError(
                 f"{path} has no variable {self.variable!r}; take the file from the official "
                 "archive."
             ) from error
-        except Exception as error:  # a damaged file may end in any error of the reader
+        except ValueError as error:
             raise UniLabelError(
                 f"{path} cannot be decoded as a MATLAB label file ({error}); it is damaged or "
                 "truncated: fetch it again."
@@ -104,6 +102,11 @@ class MatDecoder:
             raise UniLabelError(
                 f"{path}: {self.variable!r} has the shape {raw.shape} and type {raw.dtype}, "
                 "expected a 2-D array of integers; take the file from the official archive."
+            )
+        if raw.min() < 0 or raw.max() > 65535:  # would wrap around to the id of another class
+            raise UniLabelError(
+                f"{path}: {self.variable!r} holds {raw.min()}..{raw.max()}, expected ids of "
+                "0..65535; take the file from the official archive."
             )
         return raw.astype(np.uint16)
 

@@ -56,17 +56,24 @@ class StepGuard:
         self.in_a_row = 0
         self._losses: list[dict[str, Tensor]] = []
         self._batches: list[list[dict[str, Any]]] = []
-        self._statistics: list[tuple[Tensor, Tensor]] = []
+        self._model: nn.Module | None = None
+        self._buffers: dict[torch.dtype, list[Tensor]] = {}
+        self._before: dict[torch.dtype, Tensor] = {}
 
     def begin(self, model: nn.Module) -> None:
         """Before a step: keep the batch norm statistics, which the forward pass changes."""
         self._losses, self._batches = [], []
-        self._statistics = [
-            (buffer, buffer.clone())
-            for module in model.modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm)
-            for buffer in module.buffers(recurse=False)
-        ]
+        if model is not self._model:
+            self._model, self._buffers = model, {}
+            for module in model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    for buffer in module.buffers(recurse=False):
+                        self._buffers.setdefault(buffer.dtype, []).append(buffer)
+        # one copy of all: hundreds of small ones would take milliseconds on a GPU
+        self._before = {
+            dtype: torch.cat([b.reshape(-1) for b in buffers])
+            for dtype, buffers in self._buffers.items()
+        }
 
     def saw(self, batch: list[dict[str, Any]], losses: dict[str, Tensor]) -> None:
         """A part of the step: its images and what they cost."""
@@ -91,8 +98,7 @@ class StepGuard:
         if bool(torch.isfinite(norm)):
             self.in_a_row = 0
             return True
-        for buffer, before in self._statistics:
-            buffer.copy_(before)
+        self._restore()
         message = self._describe(trainer)
         self.skipped += 1
         self.in_a_row += 1
@@ -108,6 +114,12 @@ class StepGuard:
             "SOLVER.BASE_LR, set SOLVER.CLIP_GRADIENT, or look at these files, then --resume. To "
             f"repeat the step: --resume OUTPUT_DIR {folder}"
         )
+
+    def _restore(self) -> None:
+        for dtype, buffers in self._buffers.items():
+            parts = self._before[dtype].split([b.numel() for b in buffers])
+            for buffer, part in zip(buffers, parts, strict=True):
+                buffer.copy_(part.view_as(buffer))
 
     def _bad_datasets(self) -> list[str]:
         bad = {
