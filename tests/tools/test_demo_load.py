@@ -25,7 +25,7 @@ from unilabel.predictor import build_predictor  # noqa: E402
 pytestmark = [pytest.mark.d2, pytest.mark.slow]
 
 VISITORS = 8
-GROWTH = 40  # MB between the second and the last quarter of the time
+GROWTH = 20  # MB between the second and the last quarter of the time
 
 
 def resident_mb(pid: int) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import os
+import platform
 import signal
 import sys
 import tempfile
@@ -17,6 +19,8 @@ from unilabel.core.errors import UniLabelError
 MAX_UPLOAD = 25 * 2**20  # bytes of an uploaded file
 MAX_VISITORS = 64  # sessions that are remembered
 MAX_THREADS = 8  # each keeps buffers of its own; the model answers one request at a time
+# mallopt of glibc: number of an option -> value
+_MEMORY = {-8: 2, -3: 128 * 2**10, -1: 128 * 2**10}  # M_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD
 
 
 def parse_arguments(arguments: Sequence[str] | None, description: str | None) -> argparse.Namespace:
@@ -47,6 +51,7 @@ def main(arguments: Sequence[str] | None = None, description: str | None = None)
     """Serve until interrupted; the exit code is 2 after a wrong argument."""
     start = time.perf_counter()
     args = parse_arguments(arguments, description)
+    _return_freed_memory()
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
     logging.basicConfig(level=logging.WARNING)
     # a stopped service leaves its folder clean, like one that is interrupted
@@ -63,6 +68,18 @@ def main(arguments: Sequence[str] | None = None, description: str | None = None)
             return 2
         except KeyboardInterrupt:
             return 0
+
+
+def _return_freed_memory() -> None:
+    """Keep the memory of a long-running server flat.
+
+    Left to itself glibc learns to keep blocks of the size of an answer, and scatters them over an
+    arena per thread; freed ones then do not go back to the system.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        for option, value in _MEMORY.items():
+            library.mallopt(option, value)
 
 
 def _serve(args: argparse.Namespace, temp_dir: str, start: float) -> int:
