@@ -12,6 +12,14 @@ from unilabel.modeling.pointwise import PointwiseConv2d, pointwise_conv, use_poi
 pytestmark = pytest.mark.d2
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the product is used on one thread only
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("bias", [True, False])
 def test_equals_convolution_with_gradients(layout: torch.memory_format, bias: bool) -> None:

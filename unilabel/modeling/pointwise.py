@@ -1,8 +1,8 @@
 """1x1 convolutions as matrix products.
 
 In channels-last memory a 1x1 convolution of stride 1 is the product of a (pixels, C_in) matrix and
-the weight. On a CPU, PyTorch's own path for small batches on one thread copies the input and the
-output instead; the product needs no copy, forward or backward.
+the weight. On one thread of a CPU, PyTorch does not give such convolutions of small batches to
+oneDNN but copies the input and the output; the product needs no copy, forward or backward.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = ["PointwiseConv2d", "pointwise_conv", "use_pointwise_convs"]
+
+_ONEDNN_BATCH = 16  # images from which on PyTorch uses oneDNN, which is faster than the product
 
 
 def pointwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -27,6 +29,8 @@ def pointwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     """
     as_product = (
         x.device.type == "cpu"
+        and x.shape[0] < _ONEDNN_BATCH
+        and torch.get_num_threads() == 1
         and x.is_contiguous(memory_format=torch.channels_last)
         # compilers and exporters know convolutions better
         and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
