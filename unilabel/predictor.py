@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import unilabel.modeling  # noqa: F401  (registers backbones and meta-architecture)
+from unilabel.core.compatibility import check_label_space
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
 from unilabel.core.projection import dataset_logits
@@ -24,15 +25,13 @@ from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.augment import resize_short_side
 from unilabel.engine.loading import config_of, load_model
-from unilabel.modeling.folding import fold_batch_norms
 from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor, upsample_rows
-from unilabel.modeling.packing import prepare_for_prediction
+from unilabel.modeling.packing import prepare_network
 from unilabel.modeling.windows import MIN_SIDE, embed_in_windows, resample, resize_pixels
 
 _TTA_SCALES = (0.75, 1.0, 1.25)
 _CHUNK = 2**22  # scores at image resolution held at once
 NO_CLASS = "no class"  # labels that are no class of an unseen dataset
-_MIN_COMMON = 0.5  # share of links that an edited label space has in common with the model's
 
 
 @dataclass(frozen=True)
@@ -350,7 +349,7 @@ def build_predictor(
         label_space: an edited label space of the model's unified labels, or its file; None: the
             one that the model was trained with.
         optimize: rebuild the network for faster prediction, see
-            :func:`unilabel.modeling.packing.prepare_for_prediction`; False: as it was trained.
+            :func:`unilabel.modeling.packing.prepare_network`; False: as it was trained.
 
     Raises:
         UniLabelError: the file is no model, the label space does not belong to it, or there is no
@@ -360,54 +359,10 @@ def build_predictor(
         raise UniLabelError(f"device is {device!r}, expected cpu, or cuda on a machine with a GPU.")
     model, own = load_model(weights, device)
     if optimize:
-        _optimize(model)
+        example = torch.rand(1, 3, 2 * MIN_SIDE, 2 * MIN_SIDE, device=device)
+        prepare_network(model.backbone, model.pixel_decoder, example)
     # load_model has checked the file; mapped into memory, its weights are not read a second time
     content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
     sizes = config_of(content["config"], str(weights)).INPUT
     predictor = UniLabelPredictor(model, own, sizes.TEST_SHORT_SIDE, min(sizes.CROP_SIZE))
     return predictor if label_space is None else predictor.with_label_space(label_space)
-
-
-@torch.no_grad()
-def _optimize(model: UniLabelSegmentor) -> None:
-    example = torch.rand(1, 3, 2 * MIN_SIDE, 2 * MIN_SIDE, device=model.device)
-    prepare_for_prediction(model.backbone, example)
-    fold_batch_norms(model.pixel_decoder, list(model.backbone(example).values()))
-
-
-def check_label_space(own: UnifiedLabelSpace | None, edited: UnifiedLabelSpace) -> None:
-    """Whether ``edited`` describes the unified labels of a model: other links and names only.
-
-    Raises:
-        UniLabelError: it has other datasets, classes or another number of unified labels, or so
-            few links in common that it must belong to another model.
-    """
-    if own is None:
-        raise UniLabelError(
-            "this model has one head per dataset and no unified labels; a label space cannot be "
-            "applied to it. Use a model that was trained to the end."
-        )
-    if len(edited.names) != len(own.names):
-        raise UniLabelError(
-            f"the label space has {len(edited.names)} unified labels, the model {len(own.names)}; "
-            "it belongs to another model."
-        )
-    found = {space.name: space.class_names for space in edited.label_spaces}
-    expected = {space.name: space.class_names for space in own.label_spaces}
-    if found.keys() != expected.keys():
-        raise UniLabelError(
-            f"the label space has the datasets {', '.join(sorted(found))}, the model "
-            f"{', '.join(sorted(expected))}; it belongs to another model."
-        )
-    for name, classes in expected.items():
-        if found[name] != classes:
-            raise UniLabelError(
-                f"the classes of {name!r} in the label space are not those of the model "
-                f"({', '.join(classes)}); only links, names and colours can be edited."
-            )
-    common = sum(key in edited.links for key in own.links)
-    if common < _MIN_COMMON * len(own.links):
-        raise UniLabelError(
-            f"only {common} of the model's {len(own.links)} links are in the label space; it "
-            "belongs to another model."
-        )

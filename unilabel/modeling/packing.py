@@ -22,7 +22,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.modeling.folding import fold_batch_norms
 from unilabel.modeling.pointwise import PointwiseConv2d
 
-__all__ = ["pack_convolutions", "prepare_for_prediction"]
+__all__ = ["pack_convolutions", "prepare_for_prediction", "prepare_network"]
 
 logger = logging.getLogger(__name__)
 
@@ -187,3 +187,16 @@ def prepare_for_prediction(module: nn.Module, example: Any) -> nn.Module:
     if all(parameter.device.type == "cpu" for parameter in module.parameters()):
         pack_convolutions(module, example)
     return module
+
+
+@torch.no_grad()
+def prepare_network(backbone: nn.Module, pixel_decoder: nn.Module, example: Tensor) -> None:
+    """Prepare both parts of a segmentation network for prediction, in place.
+
+    Args:
+        backbone: see :func:`prepare_for_prediction`.
+        pixel_decoder: folded only, since it reads the weights of its convolutions.
+        example: (B, 3, H, W) images on their device.
+    """
+    prepare_for_prediction(backbone, example)
+    fold_batch_norms(pixel_decoder, list(backbone(example).values()))
