@@ -82,7 +82,9 @@ def test_run_on_own_folders(folders: list[Path], tmp_path: Path) -> None:
 
 
 def test_one_model_per_dataset(folders: list[Path], tmp_path: Path) -> None:
-    cfg = config(folders, SINGLE_DATASET_MODELS=True, SCHEDULE=[["MULTI_HEAD", 2]])
+    cfg = config(
+        folders, SINGLE_DATASET_MODELS=True, SCHEDULE=[["MULTI_HEAD", 2]], SOLVER__REFIT=False
+    )
     results = run.train(cfg, "single.yaml", resume=False)
     out = tmp_path / "out"
     parts = {n: json.loads((out / n / "results.json").read_text()) for n in ("city", "idd")}
