@@ -40,6 +40,7 @@ LATER_KEYS = (
     "GRAPH.",
     "TEXT.",
     "LOSS.ORTH_",
+    "LOSS.HEADS_WEIGHT",
     "MODEL.MAPPING_MODE",
     "MODEL.DATASET_BIAS",
 )
@@ -50,6 +51,7 @@ PAPER = {
     "MODEL.MAPPING_MODE": "logit_sum",
     "MODEL.DATASET_BIAS": "False",
     "LOSS.CLASS_WEIGHT_POWER": "0.0",
+    "LOSS.HEADS_WEIGHT": "0.0",
     "LOSS.ORTH_WEIGHT": "1.0",
     "TEXT.MODE": "prompt+description",
     "UNIFY.NODES": "ilp",
@@ -91,7 +93,12 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "text_cluster": ("fixed", {"UNIFY.NODES": "text_cluster"}),
     "no_gnn": (
         "fixed",
-        {"UNIFY.NODES": "ilp", "MODEL.MAPPING_MODE": "logit_sum", "SOLVER.REFIT": "False"},
+        {
+            "UNIFY.NODES": "ilp",
+            "MODEL.MAPPING_MODE": "logit_sum",
+            "LOSS.HEADS_WEIGHT": "0.0",
+            "SOLVER.REFIT": "False",
+        },
     ),
     "paper": ("learned", PAPER),
     "reference": ("learned", REFERENCE),
@@ -103,6 +110,7 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "ours_logit_sum": ("learned", {"MODEL.MAPPING_MODE": "logit_sum"}),
     "ours_ilp_nodes": ("learned", {"UNIFY.NODES": "ilp"}),
     "ours_no_refit": ("learned", {"SOLVER.REFIT": "False"}),
+    "ours_no_heads": ("learned", {"LOSS.HEADS_WEIGHT": "0.0"}),
     "ours_no_fit": ("learned", {"UNIFY.FIT_ITERATIONS": "0"}),
     "ours_no_bias": ("learned", {"MODEL.DATASET_BIAS": "False"}),
     "ours_no_class_weights": ("learned", {"LOSS.CLASS_WEIGHT_POWER": "0.0"}),
@@ -185,10 +193,12 @@ def train_stem(
 def train(args: argparse.Namespace, folder: Path, seed: int, overrides: dict[str, str]) -> bool:
     """One run of train_net.py, continued where an earlier one ended."""
     folder.mkdir(parents=True, exist_ok=True)
+    decay = load_config(args.config).SOLVER.DECAY_ITERS * BUDGETS[args.budget]
     values = {
         "OUTPUT_DIR": str(folder),
         "SEED": str(seed),
         "MODEL.DEVICE": args.device,
+        "SOLVER.DECAY_ITERS": str(decay),
         **overrides,
     }
     command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py")]

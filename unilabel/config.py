@@ -105,6 +105,7 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.LOSS.CLASS_WEIGHT_LIMIT = 8.0  # largest weight over smallest
     cfg.LOSS.OHEM_THRESHOLD = 0.0  # keep pixels with probability below this; 0: all pixels
     cfg.LOSS.DATASET_WEIGHTS = []  # [dataset, weight] pairs; others weigh 1
+    cfg.LOSS.HEADS_WEIGHT = 0.0  # loss of the heads beside that of the unified labels; 0: none
     cfg.LOSS.ORTH_WEIGHT = 0.0  # lambda_2 of Eq. (8)
     cfg.LOSS.ORTH_FORM = "diagonal"  # Eq. (7), or "entropy" as in the authors' code
     cfg.LOSS.ORTH_TEMPERATURE = 1.0
@@ -161,6 +162,8 @@ def add_unilabel_config(cfg: CN) -> None:
     # --- optimizer ---------------------------------------------------------------------------
     cfg.SOLVER.BASE_LR = 1e-4
     cfg.SOLVER.BACKBONE_FACTOR = 0.1  # learning rate of the backbone over that of the rest
+    # Network iterations of one decay over all stages; 0: once over MULTI_HEAD and once after it.
+    cfg.SOLVER.DECAY_ITERS = 0
     cfg.SOLVER.SEG_FACTOR = 1.0  # learning rate of SEG and FINAL over that of MULTI_HEAD
     cfg.SOLVER.WEIGHT_DECAY = 0.05
     cfg.SOLVER.POLY_POWER = 0.9
@@ -250,7 +253,13 @@ def validate_config(cfg: CN) -> None:
     _validate_choices(cfg)
     _validate_numbers(cfg)
     _validate_lists(cfg)
-    stages = {s.stage for s in StageSchedule(cfg.SCHEDULE).segments}
+    schedule = StageSchedule(cfg.SCHEDULE)
+    stages = {s.stage for s in schedule.segments}
+    if cfg.SOLVER.DECAY_ITERS and cfg.SOLVER.DECAY_ITERS < schedule.network_iterations():
+        raise UniLabelError(
+            f"SOLVER.DECAY_ITERS is {cfg.SOLVER.DECAY_ITERS}, but SCHEDULE trains the network for "
+            f"{schedule.network_iterations()} iterations; give at least as many, or 0."
+        )
     u = cfg.UNIFY
     unified = stages & {Stage.GNN, Stage.SEG, Stage.FINAL}
     if unified and Stage.MULTI_HEAD not in stages and not cfg.MODEL.LABEL_SPACE:

@@ -13,6 +13,7 @@ from tiny_model import tiny_model
 from torch import nn
 
 from unilabel.config import load_config
+from unilabel.core.errors import UniLabelError
 from unilabel.core.stages import StageSchedule
 from unilabel.engine.optim import build_network_optimizer, learning_rate, set_learning_rate
 
@@ -97,3 +98,15 @@ def test_any_length_of_the_warm_up_gives_positive_rates(iterations: int) -> None
     assert all(0 < r <= 0.1 for r in rates)
     if iterations <= 1:
         assert rates[0] == pytest.approx(0.1)  # no warm-up
+
+
+def test_one_decay_over_all_stages() -> None:
+    changes = {"DECAY_ITERS": 250, "SEG_FACTOR": 1.0}
+    assert rate(50, **changes) == pytest.approx(0.1 * 0.8**0.9)
+    assert rate(110 + 20, **changes) == pytest.approx(0.1 * (130 / 250) ** 0.9)
+    assert rate(160 + 30, **changes) == pytest.approx(0.1 * (80 / 250) ** 0.9)
+
+
+def test_a_decay_shorter_than_the_schedule_is_refused() -> None:
+    with pytest.raises(UniLabelError, match=r"SOLVER.DECAY_ITERS is 10, .*1000 iterations"):
+        load_config(TOY, ["SOLVER.DECAY_ITERS", "10"])

@@ -35,7 +35,10 @@ def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optim
 
 
 def learning_rate(cfg: CfgNode, schedule: StageSchedule, segment: Segment, iteration: int) -> float:
-    """Warm-up and polynomial decay, once over MULTI_HEAD and once over all later network stages.
+    """Warm-up and polynomial decay.
+
+    It decays once over MULTI_HEAD and once over all later network stages, or, with
+    SOLVER.DECAY_ITERS, once over the network iterations of all stages.
 
     Args:
         cfg: SOLVER.
@@ -43,7 +46,11 @@ def learning_rate(cfg: CfgNode, schedule: StageSchedule, segment: Segment, itera
         segment: the present one, a network stage.
         iteration: of the run.
     """
-    if segment.stage is Stage.MULTI_HEAD:
+    if cfg.SOLVER.DECAY_ITERS:
+        before = sum(s.length for s in schedule.segments[: segment.index] if s.stage.trains_network)
+        done, total = before + iteration - segment.start, cfg.SOLVER.DECAY_ITERS
+        factor = 1.0 if segment.stage is Stage.MULTI_HEAD else cfg.SOLVER.SEG_FACTOR
+    elif segment.stage is Stage.MULTI_HEAD:
         done, total, factor = iteration - segment.start, segment.length, 1.0
     else:
         later = [s for s in schedule.segments if s.stage in (Stage.SEG, Stage.FINAL)]

@@ -74,6 +74,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
         hooks.append(ProgressHook(writers, cfg.LOG_PERIOD))
     trainer.register_hooks(hooks)
     trainer.train()
+    transitions.drop_heads(trainer)
     if cfg.SOLVER.REFIT:
         transitions.refit(trainer)
     space = transitions.final_label_space(trainer)

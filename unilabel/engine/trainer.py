@@ -317,7 +317,8 @@ class UniLabelTrainer(TrainerBase):
                 f"the checkpoint is at iteration {state['iteration']}, the SCHEDULE has only "
                 f"{self.schedule.total}."
             )
-        install_label_space_size(self.cfg, self.model, state["num_unified"])
+        beside = self.cfg.LOSS.HEADS_WEIGHT > 0
+        install_label_space_size(self.cfg, self.model, state["num_unified"], beside)
         self.model.load_state_dict(state["model"])
         self.start_iter = state["iteration"]
         self.text_features = state["text_features"]
@@ -387,11 +388,15 @@ def build_segmentor(
 
 
 def install_label_space_size(
-    cfg: CfgNode, model: UniLabelSegmentor, num_unified: int | None
+    cfg: CfgNode,
+    model: UniLabelSegmentor,
+    num_unified: int | None,
+    keep_heads: bool = False,
 ) -> None:
     """Swap the heads for an empty unified head of N labels (weights follow from a checkpoint)."""
     if num_unified is None:
         return
-    model.multi_head = None
+    if not keep_heads:
+        model.multi_head = None
     head = build_uni_head(cfg, model.label_spaces, num_unified)
     model.uni_head = head.to(model.device)

@@ -76,7 +76,8 @@ def prepare_label_space(trainer: UniLabelTrainer, segment: Segment) -> None:
         trainer.proposal = proposal
         trainer.human_links = _fixed_links(trainer)
         trainer.edge_weights = proposal.links.float()
-        model.multi_head = None
+        if cfg.LOSS.HEADS_WEIGHT == 0:
+            model.multi_head = None
         model.uni_head = build_uni_head(cfg, trainer.label_spaces, mapping.num_unified).to(
             model.device
         )
@@ -226,6 +227,12 @@ def install_mapping(
             "set UNIFY.FIT_ITERATIONS 0, then --resume."
         )
     trainer.model.uni_head.set_label_space(embedding, mapping.stacked(), bias)
+
+
+def drop_heads(trainer: UniLabelTrainer) -> None:
+    """After the last stage: leave out the heads that were only trained beside (HEADS_WEIGHT)."""
+    if trainer.model.uni_head is not None:
+        trainer.model.multi_head = None
 
 
 def refit(trainer: UniLabelTrainer) -> None:

@@ -32,8 +32,8 @@ IGNORE = 255
 class UniLabelSegmentor(nn.Module):
     """Segments images in the label space of any dataset, or in the unified one.
 
-    Exactly one head is in use: ``multi_head`` before the unified labels are known, ``uni_head``
-    afterwards (the other is None).
+    ``multi_head`` is in use before the unified labels are known, ``uni_head`` afterwards. Both are
+    there only while the network trains with ``heads_weight``; then ``uni_head`` answers.
     """
 
     pixel_mean: Tensor
@@ -53,6 +53,7 @@ class UniLabelSegmentor(nn.Module):
         loss_stride: int = 1,
         ohem_threshold: float = 0.0,
         dataset_weights: Mapping[str, float] | None = None,
+        heads_weight: float = 0.0,
         channels_last: bool = True,
     ) -> None:
         """Put the parts together; see :class:`unilabel.config` for what the values mean."""
@@ -65,6 +66,7 @@ class UniLabelSegmentor(nn.Module):
         self.loss_stride = loss_stride
         self.ohem_threshold = ohem_threshold
         self.dataset_weights = dict(dataset_weights or {})
+        self.heads_weight = heads_weight
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         for name, value in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
@@ -102,6 +104,7 @@ class UniLabelSegmentor(nn.Module):
             "loss_stride": cfg.LOSS.STRIDE,
             "ohem_threshold": cfg.LOSS.OHEM_THRESHOLD,
             "dataset_weights": dict(map(tuple, cfg.LOSS.DATASET_WEIGHTS)),
+            "heads_weight": cfg.LOSS.HEADS_WEIGHT,
             "channels_last": cfg.MODEL.CHANNELS_LAST,
         }
 
@@ -164,10 +167,11 @@ class UniLabelSegmentor(nn.Module):
         dataset_id = self.label_spaces.dataset_index(dataset)
         if self.loss_stride > 1:
             target = labels_at_cells(target, (embedding.shape[2], embedding.shape[3]))
-        if self.multi_head is not None:
-            logits = self.multi_head(embedding, dataset_id)
-            pixel_loss = upsampled_cross_entropy(logits, target, ignore_label=IGNORE)
-        elif self.uni_head.mode == "logit_sum":
+        if self.uni_head is None:
+            return self._reduced(
+                self._heads_loss(embedding, target, dataset_id), target, dataset_id
+            )
+        if self.uni_head.mode == "logit_sum":
             logits = self.uni_head(embedding, dataset_id)
             pixel_loss = upsampled_cross_entropy(logits, target, ignore_label=IGNORE)
         else:
@@ -176,6 +180,17 @@ class UniLabelSegmentor(nn.Module):
             pixel_loss = upsampled_marginal_cross_entropy(
                 logits, target, self.uni_head.link_table(), IGNORE, dataset_index=index
             )
+        loss = self._reduced(pixel_loss, target, dataset_id)
+        if self.multi_head is not None:
+            heads = self._heads_loss(embedding, target, dataset_id)
+            loss = loss + self.heads_weight * self._reduced(heads, target, dataset_id)
+        return loss
+
+    def _heads_loss(self, embedding: Tensor, target: Tensor, dataset_id: int) -> Tensor:
+        logits = self.multi_head(embedding, dataset_id)
+        return upsampled_cross_entropy(logits, target, ignore_label=IGNORE)
+
+    def _reduced(self, pixel_loss: Tensor, target: Tensor, dataset_id: int) -> Tensor:
         weight = self.label_spaces.split(self.class_weight)[dataset_id]
         return reduce_pixel_loss(
             pixel_loss, target, IGNORE, weight, ohem_threshold=self.ohem_threshold
