@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import subprocess
@@ -34,6 +35,12 @@ SIZES = {
     "drive": 18,
 }
 WORDS = ("road", "wall", "tree", "cabinet", "railing", "swimming pool", "traffic sign", "person")
+
+
+@pytest.fixture(autouse=True)
+def _messages_reach_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what Detectron2's setup_logger did in an earlier test, so that caplog sees messages."""
+    monkeypatch.setattr(logging.getLogger("unilabel"), "propagate", True)
 
 
 @pytest.fixture(scope="session")
