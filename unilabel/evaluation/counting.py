@@ -64,6 +64,8 @@ def _joint_counts(
     misses = np.zeros(256, np.int64)
     if prediction.dtype == np.uint8:
         return _histogram([target, prediction], [256, 256]), misses
+    if int(prediction.view(np.uint16).max()) < _MISS:  # one look at the data in the usual case
+        return _histogram([target, prediction.astype(np.uint8)], [256, 256]), misses
     low, high = int(prediction.min()), int(prediction.max())
     if low >= -1 and high < _MISS:
         counts = _histogram([target, prediction.astype(np.uint8)], [256, 256])
