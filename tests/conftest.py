@@ -89,7 +89,7 @@ def save_toy_model(
     import unilabel.modeling  # noqa: F401
     from unilabel.config import load_config
     from unilabel.engine.checkpoint import save_file
-    from unilabel.engine.trainer import build_segmentor, install_label_space_size
+    from unilabel.engine.segmentor import build_segmentor, install_label_space_size
 
     torch.manual_seed(0)
     root = Path(__file__).parents[1]

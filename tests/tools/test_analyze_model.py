@@ -14,7 +14,7 @@ pytest.importorskip("detectron2")
 from unilabel.config import load_config
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.synthetic import toy_label_spaces
-from unilabel.engine.trainer import build_segmentor
+from unilabel.engine.segmentor import build_segmentor
 
 pytestmark = pytest.mark.d2
 ROOT = Path(__file__).parents[2]

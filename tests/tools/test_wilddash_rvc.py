@@ -19,7 +19,7 @@ from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine.run import FINAL_MODEL, save_final
-from unilabel.engine.trainer import build_segmentor, install_label_space_size
+from unilabel.engine.segmentor import build_segmentor, install_label_space_size
 from unilabel.predictor import build_predictor
 from unilabel.submission.formats import benchmark_names, get_benchmark
 from unilabel.text.label_tables import load_label_spaces

@@ -14,7 +14,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine.checkpoint import load_file
-from unilabel.engine.trainer import build_segmentor, install_label_space_size
+from unilabel.engine.segmentor import build_segmentor, install_label_space_size
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 
 

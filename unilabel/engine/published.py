@@ -23,7 +23,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.engine.trainer import build_segmentor
+from unilabel.engine.segmentor import build_segmentor
 from unilabel.modeling.backbone import TimmBackbone
 from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor
 from unilabel.modeling.published_forward import hrnet_features, published_logits

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
@@ -31,8 +30,8 @@ from unilabel.engine.graph_stage import GraphLearner
 from unilabel.engine.guards import StepGuard, clip_gradient
 from unilabel.engine.optim import build_network_optimizer, learning_rate, set_learning_rate
 from unilabel.engine.pixel_cache import PixelCache
+from unilabel.engine.segmentor import build_segmentor, install_label_space_size
 from unilabel.engine.unification import NodeProposal
-from unilabel.modeling.meta_arch import UniLabelSegmentor, build_uni_head
 from unilabel.text.cache import load_or_encode
 
 logger = logging.getLogger(__name__)
@@ -374,29 +373,3 @@ class UniLabelTrainer(TrainerBase):
         self.storage.put_scalars(total_loss=sum(values.values()) / len(values), **values)
         optimizer = self.optimizer or self.learner.optimizer
         self.storage.put_scalar("lr", optimizer.param_groups[-1]["lr"], smoothing_hint=False)
-
-
-def build_segmentor(
-    cfg: CfgNode, label_spaces: LabelSpaceSet, num_unified: int | None = None
-) -> UniLabelSegmentor:
-    """The model on MODEL.DEVICE, with multi-heads or (``num_unified``) with the unified head."""
-    arch = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
-    model = arch(cfg, label_spaces=label_spaces, num_unified=num_unified)
-    device = cfg.MODEL.DEVICE if torch.cuda.is_available() else "cpu"
-    model.to(torch.device(device), memory_format=model.memory_format)
-    return model
-
-
-def install_label_space_size(
-    cfg: CfgNode,
-    model: UniLabelSegmentor,
-    num_unified: int | None,
-    keep_heads: bool = False,
-) -> None:
-    """Swap the heads for an empty unified head of N labels (weights follow from a checkpoint)."""
-    if num_unified is None:
-        return
-    if not keep_heads:
-        model.multi_head = None
-    head = build_uni_head(cfg, model.label_spaces, num_unified)
-    model.uni_head = head.to(model.device)
