@@ -21,6 +21,9 @@ from unilabel.core.label_space import LabelSpace, LabelSpaceSet, default_color
 from unilabel.core.synthetic import atom_table, toy_label_spaces
 from unilabel.core.unified_space import UnifiedLabelSpace
 
+# Small tensors gain nothing from threads, and on a busy machine waiting threads cost minutes.
+torch.set_num_threads(1)
+
 # The same examples in every run, however busy the machine is.
 settings.register_profile("unilabel", derandomize=True, deadline=None)
 settings.load_profile("unilabel")
