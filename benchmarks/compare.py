@@ -193,12 +193,15 @@ def train_stem(
 def train(args: argparse.Namespace, folder: Path, seed: int, overrides: dict[str, str]) -> bool:
     """One run of train_net.py, continued where an earlier one ended."""
     folder.mkdir(parents=True, exist_ok=True)
-    decay = load_config(args.config).SOLVER.DECAY_ITERS * BUDGETS[args.budget]
+    cfg = load_config(args.config)
+    decay = cfg.SOLVER.DECAY_ITERS
+    if decay < 0:  # a stem is the beginning of a longer schedule
+        decay = StageSchedule(cfg.SCHEDULE).network_iterations()
     values = {
         "OUTPUT_DIR": str(folder),
         "SEED": str(seed),
         "MODEL.DEVICE": args.device,
-        "SOLVER.DECAY_ITERS": str(decay),
+        "SOLVER.DECAY_ITERS": str(decay * BUDGETS[args.budget]),
         **overrides,
     }
     command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py")]

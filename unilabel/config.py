@@ -162,7 +162,8 @@ def add_unilabel_config(cfg: CN) -> None:
     # --- optimizer ---------------------------------------------------------------------------
     cfg.SOLVER.BASE_LR = 1e-4
     cfg.SOLVER.BACKBONE_FACTOR = 0.1  # learning rate of the backbone over that of the rest
-    # Network iterations of one decay over all stages; 0: once over MULTI_HEAD and once after it.
+    # Network iterations of one decay over all stages; -1: those of SCHEDULE; 0: the learning rate
+    # decays once over MULTI_HEAD and once after it.
     cfg.SOLVER.DECAY_ITERS = 0
     cfg.SOLVER.SEG_FACTOR = 1.0  # learning rate of SEG and FINAL over that of MULTI_HEAD
     cfg.SOLVER.WEIGHT_DECAY = 0.05
@@ -255,10 +256,11 @@ def validate_config(cfg: CN) -> None:
     _validate_lists(cfg)
     schedule = StageSchedule(cfg.SCHEDULE)
     stages = {s.stage for s in schedule.segments}
-    if cfg.SOLVER.DECAY_ITERS and cfg.SOLVER.DECAY_ITERS < schedule.network_iterations():
+    decay, needed = cfg.SOLVER.DECAY_ITERS, schedule.network_iterations()
+    if decay not in (-1, 0) and decay < needed:
         raise UniLabelError(
-            f"SOLVER.DECAY_ITERS is {cfg.SOLVER.DECAY_ITERS}, but SCHEDULE trains the network for "
-            f"{schedule.network_iterations()} iterations; give at least as many, or 0."
+            f"SOLVER.DECAY_ITERS is {decay}, but SCHEDULE trains the network for "
+            f"{needed} iterations; give at least as many, -1 or 0."
         )
     u = cfg.UNIFY
     unified = stages & {Stage.GNN, Stage.SEG, Stage.FINAL}

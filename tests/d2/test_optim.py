@@ -105,6 +105,8 @@ def test_one_decay_over_all_stages() -> None:
     assert rate(50, **changes) == pytest.approx(0.1 * 0.8**0.9)
     assert rate(110 + 20, **changes) == pytest.approx(0.1 * (130 / 250) ** 0.9)
     assert rate(160 + 30, **changes) == pytest.approx(0.1 * (80 / 250) ** 0.9)
+    changes["DECAY_ITERS"] = -1  # 200 network iterations
+    assert rate(160 + 30, **changes) == pytest.approx(0.1 * (30 / 200) ** 0.9)
 
 
 def test_a_decay_shorter_than_the_schedule_is_refused() -> None:

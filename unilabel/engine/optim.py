@@ -49,6 +49,8 @@ def learning_rate(cfg: CfgNode, schedule: StageSchedule, segment: Segment, itera
     if cfg.SOLVER.DECAY_ITERS:
         before = sum(s.length for s in schedule.segments[: segment.index] if s.stage.trains_network)
         done, total = before + iteration - segment.start, cfg.SOLVER.DECAY_ITERS
+        if total < 0:
+            total = schedule.network_iterations()
         factor = 1.0 if segment.stage is Stage.MULTI_HEAD else cfg.SOLVER.SEG_FACTOR
     elif segment.stage is Stage.MULTI_HEAD:
         done, total, factor = iteration - segment.start, segment.length, 1.0
