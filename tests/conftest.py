@@ -42,8 +42,10 @@ WORDS = ("road", "wall", "tree", "cabinet", "railing", "swimming pool", "traffic
 
 @pytest.fixture(autouse=True)
 def _messages_reach_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undo what Detectron2's setup_logger did in an earlier test, so that caplog sees messages."""
-    monkeypatch.setattr(logging.getLogger("unilabel"), "propagate", True)
+    """Undo what programs did to the logger in earlier tests, so that caplog sees messages."""
+    logger = logging.getLogger("unilabel")
+    logger.setLevel(logging.NOTSET)
+    monkeypatch.setattr(logger, "propagate", True)
 
 
 @pytest.fixture(scope="session")
