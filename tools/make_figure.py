@@ -1,8 +1,11 @@
 #!/usr/bin/env python
-"""Draw one row per dataset: photo, its own label map, and the model's unified prediction.
+"""Draw one row per dataset: photo, its own label map, and the model's answers.
 
-Example:
+Examples:
   python tools/make_figure.py --weights output/toy/model_final.pth --output docs/figures/toy.png
+  # camvid7 photos in finer labels, without the photos themselves (where they may not be passed on)
+  python tools/make_figure.py --weights output/mini/model_final.pth --datasets camvid7 \
+      --index 0 10 20 --columns own unified camvid11 --output finer.png
 
 The images are the first validation images (or --index N) of the datasets of the model's training
 configuration; folders are looked up as in training.
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -27,46 +31,64 @@ from unilabel.data.sources import load_sample
 from unilabel.engine.checkpoint import load_file
 from unilabel.engine.loading import config_of
 from unilabel.predictor import build_predictor
-from unilabel.visual.overlay import color_map
+from unilabel.visual.overlay import Color, color_map
+
+PHOTO, TRUTH, OWN = "photo", "truth", "own"
+TITLES = {PHOTO: "photo", TRUTH: "its own labels", OWN: "prediction, its own labels"}
+MOST_ENTRIES = 24  # of the legend
 
 
-def draw(weights: str, output: Path, index: int) -> None:
-    """Make the figure and write it."""
+def draw(
+    weights: str, output: Path, indices: list[int], columns: list[str], datasets: list[str]
+) -> None:
+    """Make the figure and write it.
+
+    Raises:
+        UniLabelError: a dataset or label space that the model does not know.
+    """
     cfg = config_of(load_file(weights)["config"], weights)
-    sources = build_sources(cfg)
     predictor = build_predictor(weights)
-    figure = Figure(figsize=(8.4, 2.2 * len(sources)), layout="constrained")
+    sources = build_sources(cfg)
+    unknown = sorted(set(datasets) - {s.name for s in sources})
+    if unknown:
+        names = ", ".join(s.name for s in sources)
+        raise UniLabelError(f"{weights} was not trained on {', '.join(unknown)}, but on {names}.")
+    sources = [s for s in sources if not datasets or s.name in datasets]
+    rows = [(source, index) for source in sources for index in indices]
+    figure = Figure(figsize=(2.8 * len(columns), 2.2 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(sources), 3, squeeze=False)
-    shown: dict[int, float] = {}
-    for row, source in enumerate(sources):
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    shown: Counter[tuple[str, Color]] = Counter()  # share of the pixels, over all predictions
+    for line, (source, index) in zip(axes, rows, strict=True):
         samples = source.samples("val")
         image, label = load_sample(source, samples[index % len(samples)])
         space = source.label_space
-        answer = predictor.predict(image, space="unified", short_side=cfg.INPUT.TEST_SHORT_SIDE)
-        own = color_map(
-            np.where(label == 255, space.num_classes, label), [*space.colors, (0, 0, 0)]
-        )
-        unified = color_map(answer.labels, answer.colors)
-        for entry in np.unique(answer.labels):
-            shown[int(entry)] = shown.get(int(entry), 0) + float((answer.labels == entry).mean())
-        for axis, picture in zip(axes[row], (image, own, unified), strict=True):
+        for axis, column in zip(line, columns, strict=True):
+            if column == PHOTO:
+                picture = image
+            elif column == TRUTH:
+                ids = np.where(label == 255, space.num_classes, label)
+                picture = color_map(ids, [*space.colors, (0, 0, 0)])
+            else:
+                asked = space.name if column == OWN else column
+                answer = predictor.predict(image, asked, short_side=cfg.INPUT.TEST_SHORT_SIDE)
+                picture = color_map(answer.labels, answer.colors)
+                for name, color, share in answer.legend():
+                    shown[name, color] += share
             axis.imshow(picture, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
-        axes[row, 0].set_ylabel(space.display_name, fontsize=9)
-    for axis, title in zip(
-        axes[0],
-        ("photo", "its own labels", "prediction, unified labels"),
-        strict=True,
-    ):
-        axis.set_title(title, fontsize=10)
-    space = predictor.label_space
-    order = sorted(shown, key=lambda i: -shown[i])[:24]
+        line[0].set_ylabel(space.name, fontsize=9)
+    for axis, column in zip(axes[0], columns, strict=True):
+        axis.set_title(TITLES.get(column, f"prediction, {column} labels"), fontsize=10)
     handles = [
-        Patch(fc=np.array(space.colors[i]) / 255, ec="0.6", label=space.names[i]) for i in order
+        Patch(fc=np.array(color) / 255, ec="0.6", label=name)
+        for (name, color), _ in shown.most_common(MOST_ENTRIES)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=7, fontsize=8, frameon=False)
+    per_line = 2 * len(columns) + 1
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=per_line, fontsize=8, frameon=False
+    )
     with atomic_path(output) as temporary:
         figure.savefig(temporary, dpi=110, format=output.suffix[1:])
 
@@ -78,10 +100,21 @@ def main() -> int:
     )
     parser.add_argument("--weights", required=True, help="model_final.pth with a unified space")
     parser.add_argument("--output", type=Path, required=True, help="PNG, SVG or PDF")
-    parser.add_argument("--index", type=int, default=0, help="validation image of each dataset")
+    parser.add_argument(
+        "--index", type=int, nargs="+", default=[0], help="validation images of each dataset"
+    )
+    parser.add_argument(
+        "--datasets", nargs="+", default=[], help="only these datasets of the model (default: all)"
+    )
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        default=[PHOTO, TRUTH, "unified"],
+        help="photo, truth, own (answer in the dataset's labels), unified, or a dataset's name",
+    )
     args = parser.parse_args()
     try:
-        draw(args.weights, args.output, args.index)
+        draw(args.weights, args.output, args.index, args.columns, args.datasets)
     except UniLabelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
