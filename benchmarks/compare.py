@@ -9,6 +9,8 @@ cells go on from its last checkpoint, which equals an uninterrupted run bit by b
 Examples:
   python benchmarks/compare.py --config configs/mini.yaml --methods all --seeds 0 1 --out output/cmp
   python benchmarks/compare.py --config configs/toy.yaml --methods paper ours --out output/t
+  python benchmarks/compare.py --methods multi_head ours --out output/hrnet \
+      --set MODEL.TIMM.NAME hrnet_w18_small MODEL.TIMM.PRETRAINED "" MODEL.TIMM.OUT_INDICES "[]"
   python benchmarks/compare.py --out output/cmp --table-only
 """
 
@@ -83,27 +85,25 @@ REFERENCE = {
     "GRAPH.DATASET_EMBEDDING": "False",
 }
 
+# Without the parts of ours: what others' label spaces give with a plain training.
+PLAIN = {"MODEL.DATASET_BIAS": "False", "LOSS.HEADS_WEIGHT": "0.0", "SOLVER.REFIT": "False"}
+
 # method -> (schedule kind, overrides); the order is that of the table.
 METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "single": ("heads", {"SINGLE_DATASET_MODELS": "True", "SOLVER.REFIT": "False"}),
     "multi_head": ("heads", {"SOLVER.REFIT": "False"}),
     "multi_head_refit": ("heads", {"SOLVER.REFIT": "True"}),
-    "concat": ("fixed", {"UNIFY.NODES": "concat"}),
-    "names": ("fixed", {"UNIFY.NODES": "names"}),
-    "text_cluster": ("fixed", {"UNIFY.NODES": "text_cluster"}),
-    "no_gnn": (
-        "fixed",
-        {
-            "UNIFY.NODES": "ilp",
-            "MODEL.MAPPING_MODE": "logit_sum",
-            "LOSS.HEADS_WEIGHT": "0.0",
-            "SOLVER.REFIT": "False",
-        },
-    ),
+    "concat": ("fixed", {"UNIFY.NODES": "concat", **PLAIN}),
+    "names": ("fixed", {"UNIFY.NODES": "names", **PLAIN}),
+    "text_cluster": ("fixed", {"UNIFY.NODES": "text_cluster", **PLAIN}),
+    "no_gnn": ("fixed", {"UNIFY.NODES": "ilp", "MODEL.MAPPING_MODE": "logit_sum", **PLAIN}),
     "paper": ("learned", PAPER),
     "reference": ("learned", REFERENCE),
-    "human": ("fixed", {"UNIFY.NODES": "relations"}),
     "ours": ("learned", {}),
+    "human": ("fixed", {"UNIFY.NODES": "relations"}),
+    "concat_trained_as_ours": ("fixed", {"UNIFY.NODES": "concat"}),
+    "names_trained_as_ours": ("fixed", {"UNIFY.NODES": "names"}),
+    "text_cluster_trained_as_ours": ("fixed", {"UNIFY.NODES": "text_cluster"}),
     "ours_names_only": ("learned", {"TEXT.MODE": "name"}),
     "ours_no_text": ("learned", {"UNIFY.TEXT_WEIGHT": "0.0"}),
     "ours_no_gnn": ("fixed", {}),
@@ -202,6 +202,7 @@ def train(args: argparse.Namespace, folder: Path, seed: int, overrides: dict[str
         "SEED": str(seed),
         "MODEL.DEVICE": args.device,
         "SOLVER.DECAY_ITERS": str(decay * BUDGETS[args.budget]),
+        **dict(zip(args.set[::2], args.set[1::2], strict=True)),
         **overrides,
     }
     command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py")]
@@ -301,8 +302,17 @@ def main() -> int:
     parser.add_argument(
         "--budget", choices=sorted(BUDGETS), default="quick", help="full: 10 times the iterations"
     )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY VALUE",
+        help="configuration keys of all cells, where a method does not set them itself",
+    )
     parser.add_argument("--table-only", action="store_true", help="only read finished cells")
     args = parser.parse_args()
+    if len(args.set) % 2:
+        parser.error(f"--set takes KEY VALUE pairs, found {len(args.set)} words")
     methods = list(METHODS) if "all" in args.methods else args.methods
     try:
         done = True
