@@ -112,6 +112,7 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "ours_no_refit": ("learned", {"SOLVER.REFIT": "False"}),
     "ours_no_heads": ("learned", {"LOSS.HEADS_WEIGHT": "0.0"}),
     "ours_no_fit": ("learned", {"UNIFY.FIT_ITERATIONS": "0"}),
+    "ours_no_anchor": ("learned", {"UNIFY.FIT_ANCHOR": "0.0"}),
     "ours_no_bias": ("learned", {"MODEL.DATASET_BIAS": "False"}),
     "ours_no_class_weights": ("learned", {"LOSS.CLASS_WEIGHT_POWER": "0.0"}),
     "multi_head_no_class_weights": (

@@ -130,6 +130,7 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.UNIFY.CACHE_IMAGES = 400  # training images of each dataset that they come from
     cfg.UNIFY.FIT_ITERATIONS = 400  # steps that fit X_u on cached embeddings; 0: none
     cfg.UNIFY.FIT_LR = 0.01
+    cfg.UNIFY.FIT_ANCHOR = 0.15  # holds X_u near the start of the fit; 0: free
     cfg.UNIFY.FIT_PIXELS = 1024  # pixels of each dataset in a step
     cfg.UNIFY.SOLVER = "exact"  # exact, uot (Algorithm 2), links (keep the links of node selection)
     cfg.UNIFY.UNLINKED_BELOW = 0.5  # exact: a weaker best weight leaves a node without class
@@ -342,6 +343,8 @@ def _validate_numbers(cfg: CN) -> None:
     ):
         if not 0 <= value <= 1:
             raise UniLabelError(f"{key} is {value}, expected 0 to 1.")
+    if u.FIT_ANCHOR < 0:
+        raise UniLabelError(f"UNIFY.FIT_ANCHOR is {u.FIT_ANCHOR}, expected 0 or more.")
 
 
 def _validate_lists(cfg: CN) -> None:

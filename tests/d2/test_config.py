@@ -154,6 +154,7 @@ def test_missing_file_is_refused_with_the_known_ones(tmp_path: Path, monkeypatch
         ("GRAPH.SOLVE_PERIOD 0", "GRAPH.SOLVE_PERIOD is 0"),
         ("GRAPH.TEMPERATURE 0.0", r"GRAPH.TEMPERATURE is 0\.0, expected more than 0"),
         ("UNIFY.TEXT_WEIGHT 1.5", r"UNIFY.TEXT_WEIGHT is 1\.5, expected 0 to 1"),
+        ("UNIFY.FIT_ANCHOR -1.0", r"UNIFY.FIT_ANCHOR is -1\.0, expected 0 or more"),
         ("INPUT.FLIP_PROB -0.1", "INPUT.FLIP_PROB is -0.1, expected 0 to 1"),
         ("DATASETS.TOY_IMAGES [8]", r"DATASETS.TOY_IMAGES is \[8\], expected two positive numbers"),
         ("DATASETS.TOY_IMAGES [8,0]", r"DATASETS.TOY_IMAGES is \[8, 0\]"),

@@ -220,6 +220,19 @@ def test_interrupted_anywhere(folders, whole, tmp_path: Path, iteration: int) ->
             assert value == whole[1].losses[at][name], (at, name)
 
 
+def test_heads_without_weight_last_until_the_network_trains_on(folders, tmp_path: Path) -> None:
+    """The first fit starts from them, also after an interruption in the GNN stage."""
+    cfg = config(folders, LOSS__HEADS_WEIGHT=0.0)
+    uninterrupted = run(cfg)
+    for iteration, kept in ((7, True), (10, False), (14, False), (18, False)):
+        path = tmp_path / f"{iteration}.pth"
+        with pytest.raises(Interrupt):
+            run(cfg, StopAfter(iteration, path))
+        state = load_file(path)
+        assert ("multi_head.weights.0" in state["model"]) is kept
+        assert_same(run(cfg, state=state), uninterrupted)
+
+
 # --- every method runs through all stages ---
 
 

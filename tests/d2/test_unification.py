@@ -216,13 +216,13 @@ def test_too_few_unified_labels_are_refused(solver: str) -> None:
 # --- fitting ---
 
 
-def fitted(mode: str = "probability_sum", seed: int = 0, **values):
+def fitted(mode: str = "probability_sum", seed: int = 0, anchor: float = 0.0, **values):
     cfg = world.config(**{"UNIFY__FIT_ITERATIONS": 60, "UNIFY__FIT_PIXELS": 64,
                           "UNIFY__FIT_LR": 0.05, **values})  # fmt: skip
     mapping = LabelMapping.from_stacked(world.spaces(), world.atom_links())
     start = torch.zeros(5, world.DIM)
     return fit_label_embedding(
-        cfg, world.spaces(), world.pixels(), mapping, start, mode, seed
+        cfg, world.spaces(), world.pixels(), mapping, start, mode, seed, anchor=anchor
     ), start  # fmt: skip
 
 
@@ -257,6 +257,13 @@ def test_fit_without_bias_or_without_steps() -> None:
     (embedding, bias), start = fitted(UNIFY__FIT_ITERATIONS=0)
     assert torch.equal(embedding, start)
     assert not bias.any()
+
+
+def test_an_anchor_holds_the_fit_near_its_start() -> None:
+    moved = [float(fitted(anchor=a)[0][0].norm()) for a in (0.0, 0.15, 1e4)]
+    assert moved[0] > 1.5 * moved[1] > 15 * moved[2]
+    (_, bias), _ = fitted(anchor=1e4)
+    assert bias.any()  # the bias is free
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -196,6 +196,8 @@ class UniLabelTrainer(TrainerBase):
         else:
             self.graph = self.graph if segment.stage is Stage.SEG else None
             self.cache = self.learner = None
+            if self.model.uni_head is not None and self.cfg.LOSS.HEADS_WEIGHT == 0:
+                self.model.multi_head = None
             if self.model.uni_head is not None:
                 trainable = segment.stage is Stage.FINAL
                 self.model.uni_head.label_embedding.requires_grad_(trainable)
@@ -316,8 +318,8 @@ class UniLabelTrainer(TrainerBase):
                 f"the checkpoint is at iteration {state['iteration']}, the SCHEDULE has only "
                 f"{self.schedule.total}."
             )
-        beside = self.cfg.LOSS.HEADS_WEIGHT > 0
-        install_label_space_size(self.cfg, self.model, state["num_unified"], beside)
+        heads = any(key.startswith("multi_head.") for key in state["model"])
+        install_label_space_size(self.cfg, self.model, state["num_unified"], heads)
         self.model.load_state_dict(state["model"])
         self.start_iter = state["iteration"]
         self.text_features = state["text_features"]

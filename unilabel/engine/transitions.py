@@ -76,8 +76,6 @@ def prepare_label_space(trainer: UniLabelTrainer, segment: Segment) -> None:
         trainer.proposal = proposal
         trainer.human_links = _fixed_links(trainer)
         trainer.edge_weights = proposal.links.float()
-        if cfg.LOSS.HEADS_WEIGHT == 0:
-            model.multi_head = None
         model.uni_head = build_uni_head(cfg, trainer.label_spaces, mapping.num_unified).to(
             model.device
         )
@@ -207,10 +205,16 @@ def finish_graph(trainer: UniLabelTrainer) -> None:
 def install_mapping(
     trainer: UniLabelTrainer, mapping: LabelMapping, start: Tensor, cache: PixelCache
 ) -> None:
-    """Give the unified head a mapping and X_u, fitted on cached pixels where configured."""
+    """Give the unified head a mapping and X_u, fitted on cached pixels where configured.
+
+    The fit starts from the linked classifiers of the heads where the model still has them: they
+    were learned from changing images, the graph's X_u from cached pixels.
+    """
     distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
     embedding, bias = start, None
     if trainer.cfg.UNIFY.FIT_ITERATIONS > 0:
+        if trainer.model.multi_head is not None:
+            start = initial_embedding(mapping.stacked(), list(trainer.model.multi_head.weights))
         embedding, bias = fit_label_embedding(
             trainer.cfg,
             trainer.label_spaces,
@@ -219,6 +223,8 @@ def install_mapping(
             start,
             trainer.cfg.MODEL.MAPPING_MODE,
             trainer.cfg.SEED,
+            # Before the first iteration the heads are random: nothing to stay near to.
+            anchor=trainer.cfg.UNIFY.FIT_ANCHOR if trainer.iter > 0 else 0.0,
         )
         distributed.broadcast([embedding, bias])
     if not bool(torch.isfinite(embedding).all()):
@@ -262,6 +268,7 @@ def refit(trainer: UniLabelTrainer) -> None:
             cfg.SEED,
             head.dataset_bias.detach().cpu(),
             PLAIN_WEIGHT if cfg.MODEL.DATASET_BIAS else 0.0,
+            cfg.UNIFY.FIT_ANCHOR,
         )
         distributed.broadcast([embedding, bias])
         head.set_label_space(embedding, head.mapping, bias)

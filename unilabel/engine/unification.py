@@ -221,6 +221,7 @@ def fit_label_embedding(
     seed: int,
     start_bias: Tensor | None = None,
     plain_weight: float = 0.0,
+    anchor: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Fit X_u and the dataset biases on cached pixels, network frozen (seconds).
 
@@ -238,6 +239,9 @@ def fit_label_embedding(
         start_bias: (K, N) first dataset bias; None: zero.
         plain_weight: weight of the same loss without bias. The unified label space answers without
             it, and X_u alone should not rely on it.
+        anchor: holds X_u near its start: times the mean over the rows of the squared distance. Cached
+            pixels are those of training images, which the network knows too well; without a hold
+            X_u grows until they are answered with certainty, and other images get worse.
 
     Returns:
         (N, D) X_u and (K, N) dataset bias.
@@ -265,6 +269,7 @@ def fit_label_embedding(
             if plain_weight > 0:
                 loss = loss + plain_weight * mapped_cross_entropy(plain, *arguments)
         loss = loss / len(matrices)
+        loss = loss + anchor * (embedding - start).square().sum(1).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -296,7 +301,14 @@ def fit_heads(
     plain.MODEL.DATASET_BIAS = False
     # Summed logits of single classes are the logits of the heads.
     fitted, _ = fit_label_embedding(
-        plain, label_spaces, cache, every_class, start, "logit_sum", seed
+        plain,
+        label_spaces,
+        cache,
+        every_class,
+        start,
+        "logit_sum",
+        seed,
+        anchor=cfg.UNIFY.FIT_ANCHOR,
     )
     return list(fitted.split(label_spaces.num_classes))
 
