@@ -239,9 +239,9 @@ def fit_label_embedding(
         start_bias: (K, N) first dataset bias; None: zero.
         plain_weight: weight of the same loss without bias. The unified label space answers without
             it, and X_u alone should not rely on it.
-        anchor: holds X_u near its start: times the mean over the rows of the squared distance. Cached
-            pixels are those of training images, which the network knows too well; without a hold
-            X_u grows until they are answered with certainty, and other images get worse.
+        anchor: holds X_u near its start: weight of the mean over rows of the squared distance.
+            Cached pixels are those of training images, which the network knows too well; without
+            a hold X_u grows until they are answered with certainty, and other images get worse.
 
     Returns:
         (N, D) X_u and (K, N) dataset bias.
