@@ -262,7 +262,8 @@ def markdown(cells: dict[str, list[dict[str, Any]]]) -> str:
         row += [str(REPORTED.get(method, "-"))]
         lines.append("| " + " | ".join(row) + " |")
     first = next(iter(cells.values()))[0]
-    lines += ["", f"Configuration {first['config']}, {first['device']}, {first['git']}."]
+    commits = ", ".join(sorted({r["git"] for runs in cells.values() for r in runs}))
+    lines += ["", f"Configuration {first['config']}, {first['device']}, commits {commits}."]
     return "\n".join(lines) + "\n"
 
 

@@ -4,6 +4,7 @@
 Examples:
   python tools/results_table.py output/toy output/toy_multi_head
   python tools/results_table.py output/toy_seed*  --into README.md --name toy
+  python tools/results_table.py --by-folder output/no_refit_0 output/no_refit_1 output/refit_0
   python tools/results_table.py --text output/compare/table.md --into docs/RESULTS.md --name compare
 
 With --into the text between `<!-- table:NAME -->` and `<!-- end:NAME -->` is replaced. Runs of the
@@ -13,6 +14,7 @@ same configuration and different seeds become one row, mean and range.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,12 +32,13 @@ COLUMNS = (
 )
 
 
-def read_runs(folders: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """Results grouped by configuration, in the order given."""
+def read_runs(folders: list[str], by_folder: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Results grouped by configuration, or by folder without the seed, in the order given."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for folder in folders:
         results = read_json(Path(folder) / "results.json")
-        groups.setdefault(Path(results["config"]).stem, []).append(results)
+        name = re.sub(r"_\d+$", "", Path(folder).name) if by_folder else results["config"]
+        groups.setdefault(Path(name).stem, []).append(results)
     return groups
 
 
@@ -69,9 +72,10 @@ def table(groups: dict[str, list[dict[str, Any]]]) -> str:
         lines.append("| " + " | ".join([name, seeds, *cells]) + " |")
     first = next(iter(groups.values()))[0]
     versions = first["versions"]
+    commits = ", ".join(dict.fromkeys(run["git"] for runs in groups.values() for run in runs))
     lines += [
         "",
-        f"unilabel {versions['unilabel']} ({first['git']}), torch {versions['torch']}, "
+        f"unilabel {versions['unilabel']} ({commits}), torch {versions['torch']}, "
         f"{first['device']}. Made by `tools/results_table.py` from the runs' `results.json`.",
     ]
     return "\n".join(lines)
@@ -99,6 +103,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="*", help="folders of finished runs (OUTPUT_DIR)")
+    parser.add_argument(
+        "--by-folder", action="store_true", help="a row per folder, NAME_1 and NAME_2 together"
+    )
     parser.add_argument("--text", type=Path, help="a finished table in place of runs")
     parser.add_argument("--into", type=Path, help="document to update")
     parser.add_argument("--name", default="results", help="name of the markers")
@@ -109,7 +116,7 @@ def main() -> int:
         if args.text:
             text = args.text.read_text(encoding="utf-8").strip()
         else:
-            text = table(read_runs(args.runs))
+            text = table(read_runs(args.runs, args.by_folder))
         if args.into:
             put_into(args.into, args.name, text)
     except (UniLabelError, OSError) as error:

@@ -62,6 +62,14 @@ def test_runs_of_one_configuration_become_one_row(table: ModuleType, tmp_path: P
     assert "| heads | 0 | 69.0 | - |" in text
 
 
+def test_rows_by_folder(table: ModuleType, tmp_path: Path) -> None:
+    runs = [_write_run(tmp_path / n, i, 70.0 + i, None) for i, n in enumerate(("x_0", "x_1", "y"))]
+    text = table.table(table.read_runs(runs, by_folder=True))
+    assert "| x | 0, 1 | 70.5 (70.0 to 71.0) |" in text
+    assert "| y | 2 | 72.0 |" in text
+    assert text.count("abc") == 1
+
+
 def test_table_replaces_only_what_is_between_the_markers(table: ModuleType, tmp_path: Path) -> None:
     document = tmp_path / "README.md"
     document.write_text("before\n<!-- table:x -->\nold\n<!-- end:x -->\nafter\n")
