@@ -93,6 +93,7 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "single": ("heads", {"SINGLE_DATASET_MODELS": "True", "SOLVER.REFIT": "False"}),
     "multi_head": ("heads", {"SOLVER.REFIT": "False"}),
     "multi_head_refit": ("heads", {"SOLVER.REFIT": "True"}),
+    "multi_head_refit_free": ("heads", {"SOLVER.REFIT": "True", "UNIFY.FIT_ANCHOR": "0.0"}),
     "concat": ("fixed", {"UNIFY.NODES": "concat", **PLAIN}),
     "names": ("fixed", {"UNIFY.NODES": "names", **PLAIN}),
     "text_cluster": ("fixed", {"UNIFY.NODES": "text_cluster", **PLAIN}),
@@ -121,7 +122,11 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 # Methods that differ from another one only after the last iteration go on from its end.
-CONTINUES = {"multi_head_refit": "multi_head", "ours_no_refit": "ours"}
+CONTINUES = {
+    "multi_head_refit": "multi_head",
+    "multi_head_refit_free": "multi_head",
+    "ours_no_refit": "ours",
+}
 # Mean mIoU that the paper reports for its seven datasets, HRNet-W48 (Tables 2 and 5).
 REPORTED = {
     "single": 50.4,

@@ -19,6 +19,7 @@ import breakable
 import torch
 from folder_datasets import write_folder
 
+from unilabel.core.io import read_json
 from unilabel.engine.checkpoint import load_file
 
 pytestmark = [pytest.mark.d2, pytest.mark.ddp, pytest.mark.faults, pytest.mark.slow]
@@ -142,6 +143,32 @@ def test_killed_process_ends_the_other(
     one, two = (load_file(f / "model_final.pth")["model"] for f in (tmp_path, together))
     assert all(torch.equal(v, two[k]) for k, v in one.items())
     assert checksums(tmp_path, 0)[-1] == checksums(together, 0)[-1]
+
+
+@pytest.mark.parametrize(("iteration", "world"), [(3, 1), (8, 3), (13, 1), (17, 3), (24, 1)])
+def test_goes_on_with_another_number_of_processes(
+    folders: list[Path], tmp_path: Path, iteration: int, world: int
+) -> None:
+    """From every stage. Other batches, so other weights, but nothing is lost or done twice."""
+    processes = train(folders, tmp_path, rank1={"kill": (iteration, "saved")})
+    assert breakable.finish(processes[1]) == -signal.SIGKILL
+    breakable.finish(processes[0])
+    newest = read_json(tmp_path / "last_checkpoint.json")["checkpoints"][-1]
+    assert iteration - breakable.PERIOD <= newest["iteration"] <= iteration + 1
+    before = load_file(tmp_path / newest["file"])
+    logged = (tmp_path / "rank0/terminal.txt").stat().st_size
+    codes = [breakable.finish(p) for p in train(folders, tmp_path, world=world)]
+    assert codes == [0] * world, terminal(tmp_path, 0)[-3000:]
+    results = read_json(tmp_path / "results.json")
+    assert results["notes"][: len(before["notes"])] == before["notes"]
+    done = [(s["name"], s["iterations"]) for s in results["stages"]]
+    assert done == [*map(tuple, breakable.SCHEDULE), ("REFIT", 3)]
+    assert results["stages"][: len(before["records"])] == before["records"]
+    weights = load_file(tmp_path / "model_final.pth")["model"]
+    assert all(v.isfinite().all() for v in weights.values() if v.is_floating_point())
+    text = (tmp_path / "rank0/terminal.txt").read_text()[logged:]
+    assert "starting from the beginning" not in text
+    assert len({checksums(tmp_path, rank)[-1] for rank in range(world)}) == 1
 
 
 def test_silent_process_ends_the_other(folders: list[Path], tmp_path: Path) -> None:
