@@ -207,13 +207,15 @@ def install_mapping(
 ) -> None:
     """Give the unified head a mapping and X_u, fitted on cached pixels where configured.
 
-    The fit starts from the linked classifiers of the heads where the model still has them: they
-    were learned from changing images, the graph's X_u from cached pixels.
+    The fit starts from the linked classifiers of the heads where the model still has them, and
+    stays near: they were learned from changing images, the graph's X_u from cached pixels.
     """
     distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
-    embedding, bias = start, None
+    embedding, bias, anchor = start, None, 0.0
     if trainer.cfg.UNIFY.FIT_ITERATIONS > 0:
-        if trainer.model.multi_head is not None:
+        # Before the first iteration the heads are random: nothing to stay near to.
+        if trainer.model.multi_head is not None and trainer.iter > 0:
+            anchor = trainer.cfg.UNIFY.FIT_ANCHOR
             start = initial_embedding(mapping.stacked(), list(trainer.model.multi_head.weights))
         embedding, bias = fit_label_embedding(
             trainer.cfg,
@@ -223,8 +225,7 @@ def install_mapping(
             start,
             trainer.cfg.MODEL.MAPPING_MODE,
             trainer.cfg.SEED,
-            # Before the first iteration the heads are random: nothing to stay near to.
-            anchor=trainer.cfg.UNIFY.FIT_ANCHOR if trainer.iter > 0 else 0.0,
+            anchor=anchor,
         )
         distributed.broadcast([embedding, bias])
     if not bool(torch.isfinite(embedding).all()):
