@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -98,3 +99,35 @@ def test_every_override_is_a_known_key(compare: ModuleType) -> None:
             for part in key.split("."):
                 node = node[part]
             assert str(node) == overrides[key]
+
+
+def test_keys_of_all_cells_come_in_pairs(compare: ModuleType, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["compare.py", "--out", str(tmp_path), "--set", "SEED"])
+    with pytest.raises(SystemExit) as end:
+        compare.main()
+    assert end.value.code == 2
+    assert "--set takes KEY VALUE pairs, found 1 words" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_keys_of_all_cells_reach_the_runs(compare: ModuleType, tmp_path: Path, monkeypatch) -> None:
+    """What a method sets itself wins."""
+    commands = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(compare.subprocess, "run", run)
+    given = ["LOG_PERIOD", "7", "SOLVER.REFIT", "True"]
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["compare.py", "--config", str(ROOT / "configs/mini.yaml"), "--out", str(tmp_path),
+         "--methods", "multi_head", "--set", *given],
+    )  # fmt: skip
+    assert compare.main() == 2  # no finished cell
+    (command,) = commands
+    assert command[command.index("LOG_PERIOD") + 1] == "7"
+    assert command.count("SOLVER.REFIT") == 1
+    assert command[command.index("SOLVER.REFIT") + 1] == "False"
