@@ -233,6 +233,18 @@ def test_heads_without_weight_last_until_the_network_trains_on(folders, tmp_path
         assert_same(run(cfg, state=state), uninterrupted)
 
 
+def test_heads_cannot_begin_or_end_within_a_run(folders, tmp_path: Path) -> None:
+    for iteration, saved, resumed, found in (
+        (10, 0.0, 0.5, "has no heads"),
+        (18, 0.5, 0.0, "has heads that train on"),
+    ):
+        path = tmp_path / f"{iteration}.pth"
+        with pytest.raises(Interrupt):
+            run(config(folders, LOSS__HEADS_WEIGHT=saved), StopAfter(iteration, path))
+        with pytest.raises(UniLabelError, match=rf"HEADS_WEIGHT is {resumed}, but .*{found}"):
+            run(config(folders, LOSS__HEADS_WEIGHT=resumed), state=load_file(path))
+
+
 # --- every method runs through all stages ---
 
 

@@ -319,6 +319,7 @@ class UniLabelTrainer(TrainerBase):
                 f"{self.schedule.total}."
             )
         heads = any(key.startswith("multi_head.") for key in state["model"])
+        self._check_heads(state, heads)
         install_label_space_size(self.cfg, self.model, state["num_unified"], heads)
         self.model.load_state_dict(state["model"])
         self.start_iter = state["iteration"]
@@ -337,6 +338,19 @@ class UniLabelTrainer(TrainerBase):
         if state["running"]:
             self._resumed = state
             self._spent = state["seconds"]
+
+    def _check_heads(self, state: dict[str, Any], heads: bool) -> None:
+        """Heads beside the unified labels cannot begin or end within a stage, or come back."""
+        weight, unified = self.cfg.LOSS.HEADS_WEIGHT, state["num_unified"] is not None
+        missing = unified and weight > 0 and not heads
+        midway = unified and weight == 0 and heads and state["optimizer"] is not None
+        if missing or midway:
+            found = "no heads" if missing else "heads that train on beside the unified labels"
+            raise UniLabelError(
+                f"LOSS.HEADS_WEIGHT is {weight}, but the checkpoint in {self.cfg.OUTPUT_DIR} at "
+                f"iteration {state['iteration']} has {found}; --resume with the value of the run "
+                "(config.yaml there), or use another OUTPUT_DIR."
+            )
 
     # --- parts ---------------------------------------------------------------------------------
 

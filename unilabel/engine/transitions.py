@@ -184,7 +184,7 @@ def _rows_with_human_links(trainer: UniLabelTrainer) -> Tensor:
 
 
 def finish_graph(trainer: UniLabelTrainer) -> None:
-    """After a GNN stage: solve the mapping, install it with the graph's X_u, fit."""
+    """After a GNN stage: solve the mapping, install it with the graph's X_u or a fitted one."""
     embedding, soft = trainer.learner.result()
     distributed.broadcast([embedding, soft])
     embedding, soft = embedding.cpu(), soft.cpu()
