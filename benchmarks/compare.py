@@ -3,8 +3,13 @@
 
 Each cell (method, seed) is a run of train_net.py with the same backbone, data order and number of
 network iterations. Finished cells are kept, so an interrupted comparison continues. Methods that
-train the same multi-head network first share it: it is trained once per seed (``stem_*``), and the
-cells go on from its last checkpoint, which equals an uninterrupted run bit by bit.
+train the same multi-head network first share it: it is trained once per seed (``stem_*``), or taken
+from the finished multi_head cell where that passed through it (SOLVER.DECAY_ITERS), and the cells
+go on from its last checkpoint, which equals an uninterrupted run bit by bit.
+
+With --cells the results of every cell are kept as DIR/METHOD_SEED.json as well. Cells found there
+count as finished, and the table is made from them: a few kilobytes carry a comparison to another
+machine or into the repository, while the runs with their checkpoints stay where they are.
 
 Examples:
   python benchmarks/compare.py --config configs/mini.yaml --methods all --seeds 0 1 --out output/cmp
@@ -12,6 +17,7 @@ Examples:
   python benchmarks/compare.py --methods multi_head ours --out output/hrnet \
       --set MODEL.TIMM.NAME hrnet_w18_small MODEL.TIMM.PRETRAINED "" MODEL.TIMM.OUT_INDICES "[]"
   python benchmarks/compare.py --out output/cmp --table-only
+  python benchmarks/compare.py --cells benchmarks/results/mini --out output/cmp --table-only
 """
 
 from __future__ import annotations
@@ -31,8 +37,9 @@ from matplotlib.figure import Figure
 
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, read_json
+from unilabel.core.io import atomic_path, read_json, write_json
 from unilabel.core.stages import Stage, StageSchedule
+from unilabel.engine.checkpoint import CheckpointKeeper, load_file
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = "last_checkpoint.json"
@@ -159,17 +166,28 @@ def schedule_of(config: str, kind: str, budget: int) -> str:
     return json.dumps(entries)
 
 
-def run_cell(args: argparse.Namespace, method: str, seed: int) -> bool:
-    """Train one cell unless it is finished; its log is beside its results."""
+def run_cell(
+    args: argparse.Namespace, method: str, seed: int, with_checkpoint: bool = False
+) -> bool:
+    """Train one cell unless it is finished; its log is beside its results.
+
+    Others go on from a cell ``with_checkpoint``: its results alone are not enough then.
+    """
     folder = args.out / f"{method}_{seed}"
+    kept = args.cells / f"{folder.name}.json" if args.cells else None
     if (folder / "results.json").is_file():
+        if kept and not kept.is_file():
+            write_json(kept, read_json(folder / "results.json"))
         print(f"{folder.name}: finished before", flush=True)
+        return True
+    if kept and kept.is_file() and not with_checkpoint:
+        print(f"{folder.name}: finished before, {kept}", flush=True)
         return True
     kind, overrides = METHODS[method]
     schedule = schedule_of(args.config, kind, BUDGETS[args.budget])
     if (kind != "heads" or method in CONTINUES) and not (folder / CHECKPOINTS).is_file():
         if method in CONTINUES:
-            done = run_cell(args, CONTINUES[method], seed)
+            done = run_cell(args, CONTINUES[method], seed, with_checkpoint=True)
             stem = args.out / f"{CONTINUES[method]}_{seed}" if done else None
         else:
             stem = train_stem(args, overrides, json.dumps(json.loads(schedule)[:1]), seed)
@@ -179,7 +197,10 @@ def run_cell(args: argparse.Namespace, method: str, seed: int) -> bool:
         newest = read_json(stem / CHECKPOINTS)["checkpoints"][-1]["file"]
         shutil.copy(stem / newest, folder / newest)
         shutil.copy(stem / CHECKPOINTS, folder / CHECKPOINTS)  # last: it makes the copy valid
-    return train(args, folder, seed, {"SCHEDULE": schedule, **overrides})
+    done = train(args, folder, seed, {"SCHEDULE": schedule, **overrides})
+    if done and kept:
+        write_json(kept, read_json(folder / "results.json"))
+    return done
 
 
 def train_stem(
@@ -190,10 +211,36 @@ def train_stem(
     early |= {"SOLVER.REFIT": "False"}
     digest = hashlib.sha256(json.dumps(sorted(early.items())).encode()).hexdigest()[:8]
     folder = args.out / (f"stem_{digest}_{seed}" if len(early) > 1 else f"stem_{seed}")
-    done = (folder / "results.json").is_file()
-    if done or train(args, folder, seed, {"SCHEDULE": schedule, **early}):
+    length = json.loads(schedule)[0][1]
+    whole = args.out / f"multi_head_{seed}"
+    if (folder / CHECKPOINTS).is_file() and read_json(folder / CHECKPOINTS)["checkpoints"][-1][
+        "iteration"
+    ] == length:
         return folder
-    return None
+    if len(early) == 1 and cut_stem(args, whole, length, folder):
+        return folder
+    return folder if train(args, folder, seed, {"SCHEDULE": schedule, **early}) else None
+
+
+def cut_stem(args: argparse.Namespace, whole: Path, length: int, folder: Path) -> bool:
+    """Take a multi-head network after ``length`` iterations out of a longer run of the same kind.
+
+    The learning rate must not depend on the length of the stage (SOLVER.DECAY_ITERS); a checkpoint
+    must have been kept there.
+
+    Returns:
+        whether ``folder`` now holds the checkpoint of a run that ended there.
+    """
+    file = whole / f"model_{length:07d}.pth"
+    if not load_config(args.config).SOLVER.DECAY_ITERS or not file.is_file():
+        return False
+    state = load_file(file)
+    stage = {"name": Stage.MULTI_HEAD.value, "iterations": length, "seconds": state["seconds"]}
+    state |= {"running": False, "optimizer": None, "seconds": 0.0, "records": [stage]}
+    folder.mkdir(parents=True, exist_ok=True)
+    CheckpointKeeper(folder, 1).save(length, state)
+    print(f"{folder.name}: taken from {whole.name}", flush=True)
+    return True
 
 
 def train(args: argparse.Namespace, folder: Path, seed: int, overrides: dict[str, str]) -> bool:
@@ -222,12 +269,15 @@ def train(args: argparse.Namespace, folder: Path, seed: int, overrides: dict[str
     return code == 0
 
 
-def read_cells(out: Path) -> dict[str, list[dict[str, Any]]]:
+def read_cells(out: Path, kept: Path | None) -> dict[str, list[dict[str, Any]]]:
     """Results of finished cells by method, in the order of METHODS."""
+    if kept:
+        files = {file.stem: file for file in sorted(kept.glob("*_[0-9]*.json"))}
+    else:
+        files = {file.parent.name: file for file in sorted(out.glob("*_[0-9]*/results.json"))}
     found: dict[str, list[dict[str, Any]]] = {}
     for method in METHODS:
-        files = sorted(out.glob(f"{method}_[0-9]*/results.json"))
-        cells = [read_json(f) for f in files if f.parent.name.rsplit("_", 1)[0] == method]
+        cells = [read_json(f) for name, f in files.items() if name.rsplit("_", 1)[0] == method]
         if cells:
             found[method] = cells
     return found
@@ -304,7 +354,8 @@ def main() -> int:
     parser.add_argument("--config", default="configs/mini.yaml")
     parser.add_argument("--methods", nargs="+", default=["all"], choices=["all", *METHODS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--cells", type=Path, help="folder that keeps the results of the cells")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument(
         "--budget", choices=sorted(BUDGETS), default="quick", help="full: 10 times the iterations"
@@ -327,9 +378,10 @@ def main() -> int:
             for seed in args.seeds:
                 for method in methods:
                     done &= run_cell(args, method, seed)
-        cells = read_cells(args.out)
+        cells = read_cells(args.out, args.cells)
         if not cells:
-            raise UniLabelError(f"no finished cell in {args.out}.")
+            raise UniLabelError(f"no finished cell in {args.cells or args.out}.")
+        args.out.mkdir(parents=True, exist_ok=True)
         table = markdown(cells)
         with atomic_path(args.out / "table.md") as temporary:
             temporary.write_text(table, encoding="utf-8")
