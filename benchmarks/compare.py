@@ -32,6 +32,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from detectron2.config import CfgNode
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -50,6 +51,7 @@ LATER_KEYS = (
     "TEXT.",
     "LOSS.ORTH_",
     "LOSS.HEADS_WEIGHT",
+    "SOLVER.KEEP_MOMENTS",
     "MODEL.MAPPING_MODE",
     "MODEL.DATASET_BIAS",
 )
@@ -69,6 +71,7 @@ PAPER = {
     "UNIFY.SOLVER": "uot",
     "UNIFY.UOT_REG_M": "5.0",
     "UNIFY.UOT_PRUNE_RATIO": "0.0",
+    "UNIFY.ADD_SHARE": "0.0",
     "UNIFY.FIT_ITERATIONS": "0",
     "GRAPH.ALLOW_NULL": "False",
     "GRAPH.SOFT_START": "False",
@@ -116,6 +119,8 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "ours_no_text": ("learned", {"UNIFY.TEXT_WEIGHT": "0.0"}),
     "ours_no_gnn": ("fixed", {}),
     "ours_logit_sum": ("learned", {"MODEL.MAPPING_MODE": "logit_sum"}),
+    "ours_unconfirmed": ("learned", {"UNIFY.ADD_SHARE": "0.0"}),
+    "ours_new_optimizer": ("learned", {"SOLVER.KEEP_MOMENTS": "False"}),
     "ours_ilp_nodes": ("learned", {"UNIFY.NODES": "ilp"}),
     "ours_no_refit": ("learned", {"SOLVER.REFIT": "False"}),
     "ours_no_heads": ("learned", {"LOSS.HEADS_WEIGHT": "0.0"}),
@@ -145,13 +150,13 @@ REPORTED = {
 }
 
 
-def schedule_of(config: str, kind: str, budget: int) -> str:
+def schedule_of(cfg: CfgNode, kind: str, budget: int) -> str:
     """The stages of a method, with the network iterations of the configuration.
 
     ``heads`` spends all of them with one head per dataset; ``fixed`` leaves the GNN stages out;
     ``learned`` is the configuration's own.
     """
-    segments = StageSchedule(load_config(config).SCHEDULE).segments
+    segments = StageSchedule(cfg.SCHEDULE).segments
     if kind == "heads":
         total = sum(s.length for s in segments if s.stage.trains_network)
         entries = [["MULTI_HEAD", total * budget]]
@@ -184,7 +189,7 @@ def run_cell(
         print(f"{folder.name}: finished before, {kept}", flush=True)
         return True
     kind, overrides = METHODS[method]
-    schedule = schedule_of(args.config, kind, BUDGETS[args.budget])
+    schedule = schedule_of(load_config(args.config, args.set), kind, BUDGETS[args.budget])
     if (kind != "heads" or method in CONTINUES) and not (folder / CHECKPOINTS).is_file():
         if method in CONTINUES:
             done = run_cell(args, CONTINUES[method], seed, with_checkpoint=True)
@@ -232,11 +237,11 @@ def cut_stem(args: argparse.Namespace, whole: Path, length: int, folder: Path) -
         whether ``folder`` now holds the checkpoint of a run that ended there.
     """
     file = whole / f"model_{length:07d}.pth"
-    if not load_config(args.config).SOLVER.DECAY_ITERS or not file.is_file():
+    if not load_config(args.config, args.set).SOLVER.DECAY_ITERS or not file.is_file():
         return False
     state = load_file(file)
     stage = {"name": Stage.MULTI_HEAD.value, "iterations": length, "seconds": state["seconds"]}
-    state |= {"running": False, "optimizer": None, "seconds": 0.0, "records": [stage]}
+    state |= {"running": False, "seconds": 0.0, "records": [stage]}
     folder.mkdir(parents=True, exist_ok=True)
     CheckpointKeeper(folder, 1).save(length, state)
     print(f"{folder.name}: taken from {whole.name}", flush=True)
@@ -246,7 +251,7 @@ def cut_stem(args: argparse.Namespace, whole: Path, length: int, folder: Path) -
 def train(args: argparse.Namespace, folder: Path, seed: int, overrides: dict[str, str]) -> bool:
     """One run of train_net.py, continued where an earlier one ended."""
     folder.mkdir(parents=True, exist_ok=True)
-    cfg = load_config(args.config)
+    cfg = load_config(args.config, args.set)
     decay = cfg.SOLVER.DECAY_ITERS
     if decay < 0:  # a stem is the beginning of a longer schedule
         decay = StageSchedule(cfg.SCHEDULE).network_iterations()
@@ -254,8 +259,8 @@ def train(args: argparse.Namespace, folder: Path, seed: int, overrides: dict[str
         "OUTPUT_DIR": str(folder),
         "SEED": str(seed),
         "MODEL.DEVICE": args.device,
-        "SOLVER.DECAY_ITERS": str(decay * BUDGETS[args.budget]),
         **dict(zip(args.set[::2], args.set[1::2], strict=True)),
+        "SOLVER.DECAY_ITERS": str(decay * BUDGETS[args.budget]),
         **overrides,
     }
     command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py")]

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from label_cases import label_spaces, links, mappings
 
 from unilabel.core.label_mapping import LabelMapping
-from unilabel.core.pruning import merge_identical, prune_mapping, usage_counts
+from unilabel.core.pruning import (
+    confirm_changes,
+    merge_identical,
+    prune_mapping,
+    usage_counts,
+)
 
 SPACES = label_spaces(city="road car", idd="street")
 
@@ -50,6 +55,56 @@ def test_pruning_only_removes_and_never_a_last_link(mapping, seed: int, share: f
             best = max(int(counts[r, column]) for r in rows)
             kept = [r for r in rows if after[r, column]]
             assert best in [int(counts[r, column]) for r in kept]
+
+
+def test_changes_are_confirmed_worked_by_hand() -> None:
+    spaces = label_spaces(city="road car", idd="street car")
+    before = LabelMapping.from_stacked(spaces, links(["10 10", "01 01", "00 10", "10 00"]))
+    after = LabelMapping.from_stacked(spaces, links(["10 10", "00 01", "01 00", "01 10"]))
+    usage = {
+        # label 1 carries all cars: not given up. Label 2: 4 % of the cars, too little for a new
+        # link. Label 3: 10 % of the cars, and nothing of the road that it had: it changes.
+        "city": torch.tensor([[100, 0], [0, 86], [0, 4], [0, 10]]),
+        # label 2 gives up a street that it does not carry; label 3 carries 30 % of it
+        "idd": torch.tensor([[70, 0], [0, 50], [0, 0], [30, 0]]),
+    }
+    confirmed = confirm_changes(before, after, usage, 0.01, 0.05)
+    assert torch.equal(confirmed["city"], links(["10", "01", "00", "01"]))
+    assert torch.equal(confirmed["idd"], links(["10", "01", "00", "10"]))
+
+
+def test_a_class_gets_its_unified_label_back_if_the_new_one_is_refused() -> None:
+    before = LabelMapping.from_stacked(SPACES, links(["10 1", "01 1", "00 1"]))
+    after = LabelMapping.from_stacked(SPACES, links(["10 1", "10 1", "01 1"]))
+    usage = {
+        # label 1 may move from car to road, but label 2 is not enough for the car
+        "city": torch.tensor([[50, 0], [50, 0], [0, 0]]),
+        "idd": torch.tensor([[1], [1], [1]]),
+    }
+    assert confirm_changes(before, after, usage, 0.01, 0.05) == before
+
+
+@given(mappings(), st.integers(0, 999), st.floats(0, 1), st.floats(0, 1))
+def test_confirmed_changes_are_rows_of_one_or_the_other(
+    after, seed: int, drop_share: float, add_share: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(after.num_unified, generator=generator)
+    before = after.select(order)
+    usage = {
+        space.name: torch.randint(0, 5, (after.num_unified, space.num_classes), generator=generator)
+        for space in after.label_spaces
+    }
+    confirmed = confirm_changes(before, after, usage, drop_share, add_share)  # valid: it checks
+    for space in after.label_spaces:
+        for row, old, new in zip(
+            confirmed[space.name], before[space.name], after[space.name], strict=True
+        ):
+            assert torch.equal(row, old) or torch.equal(row, new)
+    assert confirm_changes(before, before, usage, drop_share, add_share) == before
+    # nothing is used and nothing needs to be: the solved mapping itself
+    unused = {name: torch.zeros_like(count) for name, count in usage.items()}
+    assert confirm_changes(before, after, unused, 1e-9, 0.0) == after
 
 
 def test_identical_labels_are_merged_and_empty_ones_dropped() -> None:

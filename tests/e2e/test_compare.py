@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -55,3 +56,37 @@ def test_the_table_has_a_row_for_each_method(comparison: Path) -> None:
     rows = (comparison / "table.md").read_text().splitlines()
     assert [r.split("|")[1].strip() for r in rows if r.startswith("| ")][2:] == ["names", "ours"]
     assert (comparison / "table.png").stat().st_size > 1000
+
+
+def test_a_stem_taken_from_the_multi_head_run_equals_one_that_ended_there(tmp_path: Path) -> None:
+    keys = ["SOLVER.DECAY_ITERS", "40", "SOLVER.CHECKPOINT_PERIOD", "12"]
+    command = [sys.executable, "benchmarks/compare.py", "--config", program.QUICK, "--set", *keys]
+    command += ["--out", str(tmp_path / "runs"), "--cells", str(tmp_path / "cells")]
+    done = program.start([*command, "--methods", "multi_head", "names"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stem_0: taken from multi_head_0" in done.stdout
+    options = ["SCHEDULE", '[["MULTI_HEAD", 24]]', "SOLVER.REFIT", "False", *keys]
+    options += ["OUTPUT_DIR", str(tmp_path / "alone")]
+    done = program.train_net("--config-file", program.QUICK, *options)
+    assert done.returncode == 0, done.stderr
+    taken, alone = (
+        load_file(folder / "model_0000024.pth")
+        for folder in (tmp_path / "runs/stem_0", tmp_path / "alone")
+    )
+    assert taken["model"].keys() == alone["model"].keys()
+    assert all(torch.equal(taken["model"][n], alone["model"][n]) for n in alone["model"])
+    assert taken["moments"].keys() == alone["moments"].keys() != set()
+    for name, moments in alone["moments"].items():
+        assert all(torch.equal(taken["moments"][name][k], v) for k, v in moments.items())
+
+    # the results alone are enough for the table, and count as finished
+    shutil.rmtree(tmp_path / "runs")
+    done = program.start([*command, "--methods", "multi_head", "names"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("finished before") == 2
+    assert [r.split("|")[1].strip() for r in done.stdout.splitlines() if r.startswith("| ")][
+        2:
+    ] == [
+        "multi_head",
+        "names",
+    ]

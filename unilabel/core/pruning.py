@@ -1,4 +1,4 @@
-"""Removing links and unified labels that the trained model does not use (Appendix A).
+"""Which links and unified labels are used: changes confirmed, unused ones removed (Appendix A).
 
 Letters: K datasets, C_i classes of dataset i, N unified labels.
 """
@@ -54,6 +54,45 @@ def prune_mapping(
         keep[best[lost], torch.nonzero(lost).flatten()] = True
         matrices[name] = keep
     return LabelMapping(mapping.label_spaces, matrices)
+
+
+def confirm_changes(
+    before: LabelMapping,
+    after: LabelMapping,
+    usage: Mapping[str, Tensor],
+    drop_share: float,
+    add_share: float,
+) -> LabelMapping:
+    """Take the changes of ``after`` against ``before`` that the pixels speak for clearly.
+
+    Edge weights near the threshold go either way by chance. A new link has to carry a share of its
+    class's pixels that is worth a link; a link that carries its share is not given up. What a
+    unified label means in a dataset changes as a whole or not at all, and a class that would be
+    left without unified label gets those back that it had.
+
+    Args:
+        before: a valid mapping, such as that of node selection.
+        after: the solved mapping, over the same N unified labels.
+        usage: (N, C_i) counts per dataset, see :func:`usage_counts`.
+        drop_share: a link with at least this share of its class stays.
+        add_share: a new link needs at least this share of its class.
+    """
+    matrices = {}
+    for name, old in before.matrices.items():
+        new = after[name]
+        count = usage[name].double()
+        share = count / count.sum(0, keepdim=True).clamp(min=1)
+        weak = (new & ~old & (share < add_share)).any(1)
+        used = (old & ~new & (share >= drop_share)).any(1)
+        keep = weak | used
+        while True:
+            links = torch.where(keep[:, None], old, new)
+            lost = ~links.any(0)
+            if not bool(lost.any()):
+                break
+            keep = keep | old[:, lost].any(1)  # ends at ``before``, where every class has one
+        matrices[name] = links
+    return LabelMapping(before.label_spaces, matrices)
 
 
 def merge_identical(mapping: LabelMapping) -> tuple[LabelMapping, Tensor]:

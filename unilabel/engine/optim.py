@@ -34,7 +34,9 @@ def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optim
     )
 
 
-def named_moments(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, dict[str, Tensor]]:
+def named_moments(
+    optimizer: torch.optim.Optimizer, model: nn.Module
+) -> dict[str, dict[str, Tensor]]:
     """AdamW's state by parameter name, independent of groups: {name: {"step", "exp_avg", ...}}."""
     return {
         name: dict(optimizer.state[parameter])

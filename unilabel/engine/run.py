@@ -84,6 +84,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
         **evaluate_model(cfg, trainer.model, sources, mapping),
         "stages": trainer.records,
         "notes": trainer.notes,
+        "link_scores": trainer.link_scores,
         "skipped_steps": trainer.guard.skipped,
         "bad_samples": trainer.bad_samples.counts(),
     }

@@ -57,6 +57,7 @@ class UniLabelTrainer(TrainerBase):
         human_links: (N, C) bool links that a person fixed, or None.
         records: stage, iterations and seconds of finished segments.
         notes: one line per event that a person should read.
+        link_scores: agreement with known relations after each event that changed the links.
         guard: watches over steps whose gradient is not finite.
         bad_samples: which training samples could not be used.
     """
@@ -86,6 +87,7 @@ class UniLabelTrainer(TrainerBase):
         self.segment: Segment | None = None
         self.records: list[dict[str, Any]] = []
         self.notes: list[str] = []
+        self.link_scores: list[dict[str, Any]] = []
         self.guard = StepGuard(cfg)
         sizes = {s.name: len(s.samples("train")) for s in sources}
         self.bad_samples = BadSampleCounter(sizes, cfg.DATASETS.MAX_BAD_SHARE)
@@ -209,7 +211,8 @@ class UniLabelTrainer(TrainerBase):
                 trainable = segment.stage is Stage.FINAL
                 self.model.uni_head.label_embedding.requires_grad_(trainable)
             self.optimizer = build_network_optimizer(self.cfg, self.model)
-            set_moments(self.optimizer, self.model, self.moments)
+            if self.cfg.SOLVER.KEEP_MOMENTS or resumed is not None:
+                set_moments(self.optimizer, self.model, self.moments)
             self.moments = {}
             if resumed is not None:
                 self.scaler.load_state_dict(resumed["scaler"])
@@ -307,6 +310,7 @@ class UniLabelTrainer(TrainerBase):
             "text_features": self.text_features,
             "records": self.records,
             "notes": self.notes,
+            "link_scores": self.link_scores,
             "guard": self.guard.state_dict(),
             "bad_samples": self.bad_samples.state_dict(),
             "seconds": self._spent + time.monotonic() - self._entered_at if running else 0.0,
@@ -348,6 +352,7 @@ class UniLabelTrainer(TrainerBase):
         self.marginals = state["marginals"]
         self.moments = state["moments"]
         self.records, self.notes = state["records"], state["notes"]
+        self.link_scores = state.get("link_scores", [])
         self.guard.load_state_dict(state["guard"])
         self.bad_samples.merge(state["bad_samples"])
         if state["proposal"] is not None:

@@ -15,8 +15,14 @@ from torch import Tensor
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_graph import LabelGraph
 from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.projection import labels_at_cells
-from unilabel.core.pruning import merge_identical, prune_mapping, usage_counts
+from unilabel.core.pruning import (
+    confirm_changes,
+    merge_identical,
+    prune_mapping,
+    usage_counts,
+)
 from unilabel.core.relations import RelationTruth
 from unilabel.core.stages import Segment, Stage
 from unilabel.core.unified_space import UnifiedLabelSpace
@@ -88,6 +94,7 @@ def prepare_label_space(trainer: UniLabelTrainer, segment: Segment) -> None:
             f"{mapping.num_unified} unified labels, {merged} of them shared by several datasets, "
             f"mapping {mapping.checksum()}"
         )
+        score_links(trainer, "node selection", mapping)
         if segment.stage is not Stage.GNN:
             install_mapping(trainer, mapping, start, cache)
     if segment.stage is Stage.FINAL:
@@ -190,16 +197,42 @@ def finish_graph(trainer: UniLabelTrainer) -> None:
     embedding, soft = embedding.cpu(), soft.cpu()
     trainer.edge_weights = soft
     before = trainer.mapping()
-    links = solve(trainer, soft)
-    mapping = LabelMapping.from_stacked(trainer.label_spaces, links)
-    changed = int((mapping.stacked() != before.stacked()).sum())
+    mapping = solved = LabelMapping.from_stacked(trainer.label_spaces, solve(trainer, soft))
+    u = trainer.cfg.UNIFY
+    if u.ADD_SHARE > 0:
+        usage = label_usage(trainer.label_spaces, trainer.cache, embedding)
+        mapping = confirm_changes(before, solved, usage, u.PRUNE_SHARE, u.ADD_SHARE)
+        links = with_human_links(trainer, mapping.stacked())
+        mapping = LabelMapping.from_stacked(trainer.label_spaces, links)
+    changed, proposed = (int((m.stacked() != before.stacked()).sum()) for m in (mapping, solved))
     install_mapping(trainer, mapping, embedding, trainer.cache)
+    score_links(trainer, "GNN", mapping)
     trainer.note(
-        f"mapping solve ({trainer.cfg.UNIFY.SOLVER}): {int(mapping.active().sum())} of "
-        f"{mapping.num_unified} unified labels in use, {int(links.sum())} links, {changed} "
-        f"changed, "
-        f"mapping {mapping.checksum()}"
+        f"mapping solve ({u.SOLVER}): {int(mapping.active().sum())} of {mapping.num_unified} "
+        f"unified labels in use, {int(mapping.stacked().sum())} links, {changed} changed (of "
+        f"{proposed} proposed), mapping {mapping.checksum()}"
     )
+
+
+def score_links(trainer: UniLabelTrainer, event: str, mapping: LabelMapping) -> None:
+    """Note how well the links agree with known relations, where the run has them (DATASETS)."""
+    path = relations_file(trainer.cfg)
+    if path:
+        truth = RelationTruth.from_json(path, trainer.label_spaces)
+        found = truth.score(mapping.links())
+        scores = {key: round(found[key], 4) for key in ("precision", "recall", "f1")}
+        trainer.link_scores.append({"after": event, **scores})
+
+
+def label_usage(
+    label_spaces: LabelSpaceSet, cache: PixelCache, embedding: Tensor
+) -> dict[str, Tensor]:
+    """(N, C_i) per dataset: on how many cached pixels of a class each unified label wins."""
+    usage = {}
+    for space, pixels, labels in zip(label_spaces, cache.embeddings, cache.labels, strict=True):
+        winner = (pixels @ embedding.T).argmax(1)
+        usage[space.name] = usage_counts(winner, labels, len(embedding), space.num_classes)
+    return usage
 
 
 def install_mapping(
@@ -315,17 +348,13 @@ def prune_links(trainer: UniLabelTrainer) -> None:
     """Drop links that the trained network does not use (Appendix A)."""
     cache = collect_pixels(trainer.model, trainer.cfg, trainer.sources, PRUNE_SALT)
     embedding = trainer.model.uni_head.label_embedding.detach().cpu()
-    usage = {}
-    for space, pixels, labels in zip(
-        trainer.label_spaces, cache.embeddings, cache.labels, strict=True
-    ):
-        winner = (pixels @ embedding.T).argmax(1)
-        usage[space.name] = usage_counts(winner, labels, len(embedding), space.num_classes)
+    usage = label_usage(trainer.label_spaces, cache, embedding)
     before = trainer.mapping()
     pruned = prune_mapping(before, usage, trainer.cfg.UNIFY.PRUNE_SHARE)
     links = with_human_links(trainer, pruned.stacked())
     mapping = LabelMapping.from_stacked(trainer.label_spaces, links)
     trainer.model.uni_head.set_mapping(links)
+    score_links(trainer, "pruning", mapping)
     removed = int(before.stacked().sum() - links.sum())
     trainer.note(
         f"pruning: {removed} of {int(before.stacked().sum())} links removed (under "
