@@ -327,6 +327,29 @@ def markdown(cells: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def links_markdown(cells: dict[str, list[dict[str, Any]]]) -> str:
+    """F1 of the links after every event that changed them, seed by seed; "" without relations."""
+    rows: dict[str, dict[str, list[str]]] = {}
+    for method, runs in cells.items():
+        for run in runs:
+            counted: dict[str, int] = {}
+            for entry in run.get("link_scores", []):
+                event = entry["after"]
+                counted[event] = counted.get(event, 0) + 1
+                column = event if counted[event] == 1 else f"{event} {counted[event]}"
+                rows.setdefault(method, {}).setdefault(column, []).append(f"{entry['f1']:.3f}")
+    columns = list(dict.fromkeys(c for row in rows.values() for c in row))
+    if not columns:
+        return ""
+    lines = ["| method | " + " | ".join(f"after {c}" for c in columns) + " |"]
+    lines += ["|" + " --- |" * (len(columns) + 1)]
+    for method, row in rows.items():
+        lines.append(
+            "| " + " | ".join([method, *(", ".join(row.get(c, ["-"])) for c in columns)]) + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def draw(cells: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """Mean mIoU, mIoU of the unified argmax and link F1 of every method."""
     figure = Figure(figsize=(9, 0.45 * len(cells) + 1.2), layout="constrained")
@@ -390,6 +413,9 @@ def main() -> int:
         table = markdown(cells)
         with atomic_path(args.out / "table.md") as temporary:
             temporary.write_text(table, encoding="utf-8")
+        if links := links_markdown(cells):
+            with atomic_path(args.out / "links.md") as temporary:
+                temporary.write_text(links, encoding="utf-8")
         draw(cells, args.out / "table.png")
     except UniLabelError as error:
         print(f"error: {error}", file=sys.stderr)
