@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -33,8 +34,10 @@ def table() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def compare() -> ModuleType:
-    return _load("benchmarks/compare.py")
+def compare() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(ROOT / "benchmarks"))  # as for the script itself
+    yield _load("benchmarks/compare.py")
+    sys.path.remove(str(ROOT / "benchmarks"))
 
 
 def _write_run(folder: Path, seed: int, miou: float, f1: float | None) -> str:
@@ -81,8 +84,8 @@ def test_table_replaces_only_what_is_between_the_markers(table: ModuleType, tmp_
 
 
 def test_every_method_trains_the_network_equally_long(compare: ModuleType) -> None:
-    config = str(ROOT / "configs/mini.yaml")
-    want = StageSchedule(load_config(config).SCHEDULE).network_iterations()
+    config = load_config(ROOT / "configs/mini.yaml")
+    want = StageSchedule(config.SCHEDULE).network_iterations()
     for kind, _ in compare.METHODS.values():
         for budget in (1, 10):
             entries = json.loads(compare.schedule_of(config, kind, budget))
@@ -91,7 +94,7 @@ def test_every_method_trains_the_network_equally_long(compare: ModuleType) -> No
 
 def test_every_override_is_a_known_key(compare: ModuleType) -> None:
     for kind, overrides in compare.METHODS.values():
-        schedule = compare.schedule_of(str(ROOT / "configs/mini.yaml"), kind, 1)
+        schedule = compare.schedule_of(load_config(ROOT / "configs/mini.yaml"), kind, 1)
         pairs = [part for pair in overrides.items() for part in pair]
         cfg = load_config(ROOT / "configs/mini.yaml", ["SCHEDULE", schedule, *pairs])
         for key in overrides:
@@ -131,3 +134,27 @@ def test_keys_of_all_cells_reach_the_runs(compare: ModuleType, tmp_path: Path, m
     assert command[command.index("LOG_PERIOD") + 1] == "7"
     assert command.count("SOLVER.REFIT") == 1
     assert command[command.index("SOLVER.REFIT") + 1] == "False"
+
+
+def test_links_after_every_event_seed_by_seed(compare: ModuleType, tmp_path: Path) -> None:
+    for seed, scores in enumerate(((0.8, 0.9, 0.85), (0.7, 0.75, 0.75))):
+        events = ("node selection", "GNN", "pruning")
+        entries = [{"after": e, "f1": f} for e, f in zip(events, scores, strict=True)]
+        write_json(tmp_path / f"ours_{seed}.json", {"seed": seed, "link_scores": entries})
+    write_json(tmp_path / "names_0.json", {"seed": 0, "link_scores": entries[::2]})
+    write_json(tmp_path / "single_0.json", {"seed": 0})
+    write_json(tmp_path / "ours_no_text_0.json", {"seed": 0, "link_scores": []})
+    cells = compare.read_cells(tmp_path / "no runs", tmp_path, compare.METHODS)
+    assert {name: len(runs) for name, runs in cells.items()} == {
+        "single": 1,
+        "names": 1,
+        "ours": 2,
+        "ours_no_text": 1,
+    }
+    lines = compare.links_markdown(cells).splitlines()
+    assert lines[0] == "| method | after node selection | after GNN | after pruning |"
+    assert lines[2:] == [
+        "| names | 0.700 | - | 0.750 |",
+        "| ours | 0.800, 0.700 | 0.900, 0.750 | 0.850, 0.750 |",
+    ]
+    assert compare.links_markdown({"single": cells["single"]}) == ""

@@ -1,0 +1,132 @@
+"""Tables and figure of a comparison, from the results of its cells (benchmarks/compare.py)."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from unilabel.core.io import atomic_path, read_json
+
+Cells = dict[str, list[dict[str, Any]]]  # method -> results of its seeds
+
+# Mean mIoU that the paper reports for its seven datasets, HRNet-W48 (Tables 2 and 5).
+REPORTED = {
+    "single": 50.4,
+    "multi_head": 51.8,
+    "concat": 52.5,
+    "text_cluster": 53.4,
+    "no_gnn": 54.9,
+    "paper": 56.4,
+}
+
+
+def read_cells(out: Path, kept: Path | None, methods: Iterable[str]) -> Cells:
+    """Results of finished cells by method, in the order of ``methods``.
+
+    Args:
+        out: folder of the runs, ``METHOD_SEED/results.json``.
+        kept: folder of ``METHOD_SEED.json``, read instead where it is given.
+        methods: all known ones.
+    """
+    if kept:
+        files = {file.stem: file for file in sorted(kept.glob("*_[0-9]*.json"))}
+    else:
+        files = {file.parent.name: file for file in sorted(out.glob("*_[0-9]*/results.json"))}
+    found: Cells = {}
+    for method in methods:
+        cells = [read_json(f) for name, f in files.items() if name.rsplit("_", 1)[0] == method]
+        if cells:
+            found[method] = cells
+    return found
+
+
+def spread(values: list[float | None], digits: int) -> str:
+    """Mean and standard deviation over seeds."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return "-"
+    text = f"{statistics.fmean(known):.{digits}f}"
+    return f"{text} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else text
+
+
+def markdown(cells: Cells) -> str:
+    """The table: mIoU per dataset and mean, unified argmax, links, labels, seconds."""
+    names = list(next(iter(cells.values()))[0]["datasets"])
+    head = ["method", "seeds", *names, "mean mIoU", "unified argmax", "precision", "recall", "F1"]
+    if any("definition" in c.get("relations", {}) for runs in cells.values() for c in runs):
+        head += ["F1 definition", "F1 human"]
+    head += ["labels", "seconds", "paper's mIoU on its 7 datasets (reported)"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for method, runs in cells.items():
+        row = [method, str(len(runs))]
+        row += [spread([r["datasets"][n]["miou"] for r in runs], 1) for n in names]
+        row += [spread([r["mean_miou"] for r in runs], 1)]
+        row += [spread([r.get("mean_unified_miou") for r in runs], 1)]
+        relations = [r.get("relations", {}) for r in runs]
+        row += [spread([r.get(k) for r in relations], 3) for k in ("precision", "recall", "f1")]
+        if "F1 definition" in head:
+            row += [
+                spread([r.get(kind, {}).get("f1") for r in relations], 3)
+                for kind in ("definition", "human")
+            ]
+        row += [spread([r.get("num_unified") for r in runs], 0)]
+        row += [spread([sum(s["seconds"] for s in r["stages"]) for r in runs], 0)]
+        row += [str(REPORTED.get(method, "-"))]
+        lines.append("| " + " | ".join(row) + " |")
+    first = next(iter(cells.values()))[0]
+    commits = ", ".join(sorted({r["git"] for runs in cells.values() for r in runs}))
+    lines += ["", f"Configuration {first['config']}, {first['device']}, commits {commits}."]
+    return "\n".join(lines) + "\n"
+
+
+def links_markdown(cells: Cells) -> str:
+    """F1 of the links after every event that changed them, seed by seed; "" without relations."""
+    rows: dict[str, dict[str, list[str]]] = {}
+    for method, runs in cells.items():
+        for run in runs:
+            counted: dict[str, int] = {}
+            for entry in run.get("link_scores", []):
+                event = entry["after"]
+                counted[event] = counted.get(event, 0) + 1
+                column = event if counted[event] == 1 else f"{event} {counted[event]}"
+                rows.setdefault(method, {}).setdefault(column, []).append(f"{entry['f1']:.3f}")
+    longest_first = sorted(rows.values(), key=len, reverse=True)  # it has the order of events
+    columns = list(dict.fromkeys(c for row in longest_first for c in row))
+    if not columns:
+        return ""
+    lines = ["| method | " + " | ".join(f"after {c}" for c in columns) + " |"]
+    lines += ["|" + " --- |" * (len(columns) + 1)]
+    for method, row in rows.items():
+        lines.append(
+            "| " + " | ".join([method, *(", ".join(row.get(c, ["-"])) for c in columns)]) + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(cells: Cells, path: Path) -> None:
+    """Mean mIoU, mIoU of the unified argmax and link F1 of every method."""
+    figure = Figure(figsize=(9, 0.45 * len(cells) + 1.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 3, sharey=True)
+    methods = list(cells)[::-1]
+    readers = (
+        ("mean mIoU", lambda r: r["mean_miou"]),
+        ("mIoU of the unified argmax", lambda r: r.get("mean_unified_miou")),
+        ("link F1", lambda r: r.get("relations", {}).get("f1")),
+    )
+    for axis, (title, read) in zip(axes, readers, strict=True):
+        for position, method in enumerate(methods):
+            values = [read(r) for r in cells[method] if read(r) is not None]
+            if values:
+                color = "tab:blue" if method == "ours" else "0.75"
+                axis.barh(position, statistics.fmean(values), color=color)
+                axis.plot(values, [position] * len(values), "k.", markersize=4)
+        axis.set_title(title, fontsize=9)
+        axis.set_yticks(range(len(methods)), methods, fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
