@@ -48,7 +48,6 @@ LATER_KEYS = (
     "TEXT.",
     "LOSS.ORTH_",
     "LOSS.HEADS_WEIGHT",
-    "SOLVER.KEEP_MOMENTS",
     "MODEL.MAPPING_MODE",
     "MODEL.DATASET_BIAS",
 )
@@ -117,7 +116,6 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "ours_no_gnn": ("fixed", {}),
     "ours_logit_sum": ("learned", {"MODEL.MAPPING_MODE": "logit_sum"}),
     "ours_unconfirmed": ("learned", {"UNIFY.ADD_SHARE": "0.0"}),
-    "ours_new_optimizer": ("learned", {"SOLVER.KEEP_MOMENTS": "False"}),
     "ours_ilp_nodes": ("learned", {"UNIFY.NODES": "ilp"}),
     "ours_no_refit": ("learned", {"SOLVER.REFIT": "False"}),
     "ours_no_heads": ("learned", {"LOSS.HEADS_WEIGHT": "0.0"}),
@@ -229,7 +227,7 @@ def cut_stem(args: argparse.Namespace, whole: Path, length: int, folder: Path) -
         return False
     state = load_file(file)
     stage = {"name": Stage.MULTI_HEAD.value, "iterations": length, "seconds": state["seconds"]}
-    state |= {"running": False, "seconds": 0.0, "records": [stage]}
+    state |= {"running": False, "optimizer": None, "seconds": 0.0, "records": [stage]}
     folder.mkdir(parents=True, exist_ok=True)
     CheckpointKeeper(folder, 1).save(length, state)
     print(f"{folder.name}: taken from {whole.name}", flush=True)

@@ -179,8 +179,6 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.SOLVER.MAX_NONFINITE = 10  # more steps left out in a row: stop even so
     cfg.SOLVER.CHECKPOINT_PERIOD = 5000
     cfg.SOLVER.KEEP_CHECKPOINTS = 2
-    # AdamW's moments live on from stage to stage; False: AdamW anew, with a warm-up.
-    cfg.SOLVER.KEEP_MOMENTS = True
     cfg.SOLVER.REFIT = False  # at the end, fit the classifiers on images without augmentation
 
 

@@ -15,13 +15,7 @@ from torch import nn
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.core.stages import StageSchedule
-from unilabel.engine.optim import (
-    build_network_optimizer,
-    learning_rate,
-    named_moments,
-    set_learning_rate,
-    set_moments,
-)
+from unilabel.engine.optim import build_network_optimizer, learning_rate, set_learning_rate
 
 pytestmark = pytest.mark.d2
 
@@ -30,8 +24,7 @@ SCHEDULE = [["MULTI_HEAD", 100], ["GNN", 10], ["SEG", 40], ["GNN", 10], ["FINAL"
 CFG = load_config(
     TOY,
     ["SOLVER.BASE_LR", "0.1", "SOLVER.SEG_FACTOR", "0.5", "SOLVER.WARMUP_ITERS", "5",
-     "SOLVER.POLY_POWER", "0.9", "SOLVER.BACKBONE_FACTOR", "0.25", "SOLVER.WEIGHT_DECAY", "0.02",
-     "SOLVER.KEEP_MOMENTS", "False"],
+     "SOLVER.POLY_POWER", "0.9", "SOLVER.BACKBONE_FACTOR", "0.25", "SOLVER.WEIGHT_DECAY", "0.02"],
 )  # fmt: skip
 
 
@@ -79,53 +72,6 @@ def test_frozen_parameters_are_left_out() -> None:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     assert torch.equal(model.uni_head.label_embedding, before)
-
-
-def test_moments_are_carried_by_name_and_equal_an_optimizer_that_ran_on() -> None:
-    model, other = tiny_model(), tiny_model()
-    other.load_state_dict(model.state_dict())
-    whole, first = build_network_optimizer(CFG, model), build_network_optimizer(CFG, other)
-
-    def step(net: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        for parameter in net.parameters():
-            parameter.grad = torch.randn(parameter.shape, generator=generator)
-        set_learning_rate(optimizer, 0.1)
-        optimizer.step()
-
-    step(model, whole, 1)
-    step(other, first, 1)
-    moments = named_moments(first, other)
-    assert set(moments) == {name for name, _ in other.named_parameters()}
-    second = build_network_optimizer(CFG, other)
-    set_moments(second, other, moments)
-    step(model, whole, 2)
-    step(other, second, 2)
-    for a, b in zip(model.parameters(), other.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_frozen_and_unnamed_parameters_start_anew() -> None:
-    model = tiny_model()
-    names = [name for name, _ in model.named_parameters()]
-    moments = {
-        name: {
-            "step": torch.tensor(3.0),
-            "exp_avg": torch.ones_like(p),
-            "exp_avg_sq": torch.ones_like(p),
-        }
-        for name, p in model.named_parameters()
-        if name != names[0]
-    }
-    model.uni_head.label_embedding.requires_grad_(False)
-    optimizer = build_network_optimizer(CFG, model)
-    set_moments(optimizer, model, moments)
-    assert set(named_moments(optimizer, model)) == set(names[1:]) - {"uni_head.label_embedding"}
-
-
-def test_a_stage_that_goes_on_with_its_moments_does_not_warm_up() -> None:
-    assert rate(110, KEEP_MOMENTS=True) == pytest.approx(0.05)
-    assert rate(0, KEEP_MOMENTS=True) == pytest.approx(0.1 / 5)  # the first stage does
 
 
 def test_warm_up_and_decay_of_the_first_stage() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from detectron2.config import CfgNode
-from torch import Tensor, nn
+from torch import nn
 
 from unilabel.core.stages import Segment, Stage, StageSchedule
 
@@ -34,30 +34,6 @@ def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optim
     )
 
 
-def named_moments(
-    optimizer: torch.optim.Optimizer, model: nn.Module
-) -> dict[str, dict[str, Tensor]]:
-    """AdamW's state by parameter name, independent of groups: {name: {"step", "exp_avg", ...}}."""
-    return {
-        name: dict(optimizer.state[parameter])
-        for name, parameter in model.named_parameters()
-        if parameter in optimizer.state
-    }
-
-
-def set_moments(
-    optimizer: torch.optim.Optimizer, model: nn.Module, moments: dict[str, dict[str, Tensor]]
-) -> None:
-    """Inverse of :func:`named_moments`; parameters that are frozen or not named start anew."""
-    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    for name, parameter in model.named_parameters():
-        if name in moments and id(parameter) in trained:
-            optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter.device)
-                for key, value in moments[name].items()
-            }
-
-
 def learning_rate(cfg: CfgNode, schedule: StageSchedule, segment: Segment, iteration: int) -> float:
     """Warm-up and polynomial decay.
 
@@ -84,10 +60,8 @@ def learning_rate(cfg: CfgNode, schedule: StageSchedule, segment: Segment, itera
         done, total = before + iteration - segment.start, sum(s.length for s in later)
         factor = cfg.SOLVER.SEG_FACTOR
     within = iteration - segment.start
-    # A stage that starts with a fresh optimizer warms up, but for at most a tenth of its length.
+    # A new stage starts with a fresh optimizer: warm up again, but at most a tenth of the stage.
     warmup = max(1, min(cfg.SOLVER.WARMUP_ITERS, segment.length // 10))
-    if segment.index and cfg.SOLVER.KEEP_MOMENTS:
-        warmup = 1
     ramp = min(1.0, (within + 1) / warmup)
     return cfg.SOLVER.BASE_LR * factor * ramp * (1 - done / total) ** cfg.SOLVER.POLY_POWER
 

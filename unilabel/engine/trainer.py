@@ -28,13 +28,7 @@ from unilabel.data.sources import DatasetSource
 from unilabel.engine import distributed, transitions
 from unilabel.engine.graph_stage import GraphLearner
 from unilabel.engine.guards import StepGuard, clip_gradient
-from unilabel.engine.optim import (
-    build_network_optimizer,
-    learning_rate,
-    named_moments,
-    set_learning_rate,
-    set_moments,
-)
+from unilabel.engine.optim import build_network_optimizer, learning_rate, set_learning_rate
 from unilabel.engine.pixel_cache import PixelCache
 from unilabel.engine.segmentor import build_segmentor, install_label_space_size
 from unilabel.engine.unification import NodeProposal
@@ -74,7 +68,6 @@ class UniLabelTrainer(TrainerBase):
         self.model = build_segmentor(cfg, self.label_spaces)
         self.network: nn.Module = self.model
         self.optimizer: torch.optim.Optimizer | None = None
-        self.moments: dict[str, dict[str, Tensor]] = {}  # of AdamW, from stage to stage
         self.scaler = torch.amp.GradScaler("cuda", enabled=self._amp_dtype() is torch.float16)
         self.text_features: Tensor | None = None
         self.proposal: NodeProposal | None = None
@@ -211,10 +204,8 @@ class UniLabelTrainer(TrainerBase):
                 trainable = segment.stage is Stage.FINAL
                 self.model.uni_head.label_embedding.requires_grad_(trainable)
             self.optimizer = build_network_optimizer(self.cfg, self.model)
-            if self.cfg.SOLVER.KEEP_MOMENTS or resumed is not None:
-                set_moments(self.optimizer, self.model, self.moments)
-            self.moments = {}
             if resumed is not None:
+                self.optimizer.load_state_dict(resumed["optimizer"])
                 self.scaler.load_state_dict(resumed["scaler"])
             self._wrap_network()
         if segment.stage is Stage.GNN and self.cfg.GRAPH.CACHED:
@@ -235,10 +226,6 @@ class UniLabelTrainer(TrainerBase):
         segment = self.segment
         if segment.stage is Stage.GNN:
             transitions.finish_graph(self)
-        elif self.cfg.SOLVER.KEEP_MOMENTS:
-            # The unified head gets another label space before the next stage.
-            moments = named_moments(self.optimizer, self.model)
-            self.moments = {n: m for n, m in moments.items() if not n.startswith("uni_head.")}
         distributed.average_buffers(self.model)
         seconds = self._spent + time.monotonic() - self._entered_at
         self._spent = 0.0
@@ -291,9 +278,7 @@ class UniLabelTrainer(TrainerBase):
             "num_unified": None if self.model.uni_head is None else self.model.uni_head.num_unified,
             "iteration": self.iter + 1 if iteration is None else iteration,
             "running": running,
-            "moments": named_moments(self.optimizer, self.model)
-            if running and self.optimizer
-            else self.moments,
+            "optimizer": self.optimizer.state_dict() if running and self.optimizer else None,
             "scaler": self.scaler.state_dict(),
             "learner": self.learner.state_dict() if running and self.learner else None,
             "graph": None if self.graph is None else self.graph.state_dict(),
@@ -336,11 +321,6 @@ class UniLabelTrainer(TrainerBase):
                 f"the checkpoint is at iteration {state['iteration']}, the SCHEDULE has only "
                 f"{self.schedule.total}."
             )
-        if "moments" not in state:
-            raise UniLabelError(
-                f"the checkpoint in {self.cfg.OUTPUT_DIR} was written by an older version, whose "
-                "runs cannot be continued; train again in another OUTPUT_DIR."
-            )
         heads = any(key.startswith("multi_head.") for key in state["model"])
         self._check_heads(state, heads)
         install_label_space_size(self.cfg, self.model, state["num_unified"], heads)
@@ -350,9 +330,8 @@ class UniLabelTrainer(TrainerBase):
         self.edge_weights = state["edge_weights"]
         self.human_links = state["human_links"]
         self.marginals = state["marginals"]
-        self.moments = state["moments"]
         self.records, self.notes = state["records"], state["notes"]
-        self.link_scores = state.get("link_scores", [])
+        self.link_scores = state.get("link_scores", [])  # not in checkpoints of before
         self.guard.load_state_dict(state["guard"])
         self.bad_samples.merge(state["bad_samples"])
         if state["proposal"] is not None:
@@ -368,7 +347,7 @@ class UniLabelTrainer(TrainerBase):
         """Heads beside the unified labels cannot begin or end within a stage, or come back."""
         weight, unified = self.cfg.LOSS.HEADS_WEIGHT, state["num_unified"] is not None
         missing = unified and weight > 0 and not heads
-        midway = unified and weight == 0 and heads and state["running"] and state["learner"] is None
+        midway = unified and weight == 0 and heads and state["optimizer"] is not None
         if missing or midway:
             found = "no heads" if missing else "heads that train on beside the unified labels"
             raise UniLabelError(
