@@ -19,7 +19,7 @@ import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.data.build import build_sources
-from unilabel.engine import transitions
+from unilabel.engine import links
 from unilabel.engine.checkpoint import CheckpointKeeper, load_file, save_file
 from unilabel.engine.graph_stage import GraphLearner
 from unilabel.engine.trainer import UniLabelTrainer
@@ -216,4 +216,4 @@ def test_edges_that_are_not_finite_are_never_solved(
     soft[0, 4] = torch.inf
     message = r"edges of the label graph are not finite at iteration 99 \(first at idd:marking\); l"
     with pytest.raises(UniLabelError, match=message):
-        transitions.solve(trainer, soft)
+        links.solve(trainer, soft)

@@ -15,20 +15,22 @@ from torch import Tensor
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_graph import LabelGraph
 from unilabel.core.label_mapping import LabelMapping
-from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.projection import labels_at_cells
-from unilabel.core.pruning import (
-    confirm_changes,
-    merge_identical,
-    prune_mapping,
-    usage_counts,
-)
+from unilabel.core.pruning import merge_identical, prune_mapping
 from unilabel.core.relations import RelationTruth
 from unilabel.core.stages import Segment, Stage
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine import distributed
 from unilabel.engine.evaluate import relations_file
 from unilabel.engine.graph_stage import GraphLearner, Pixels, build_label_graph
+from unilabel.engine.links import (
+    confirmed,
+    fixed_links,
+    label_usage,
+    score_links,
+    solve,
+    with_human_links,
+)
 from unilabel.engine.pixel_cache import PixelCache, collect_pixels
 from unilabel.engine.unification import (
     ensure_valid,
@@ -37,7 +39,6 @@ from unilabel.engine.unification import (
     initial_embedding,
     propose_nodes,
     read_label_space,
-    solve_links,
 )
 from unilabel.modeling.meta_arch import build_uni_head
 
@@ -80,7 +81,7 @@ def prepare_label_space(trainer: UniLabelTrainer, segment: Segment) -> None:
         mapping = ensure_valid(proposal.links, trainer.label_spaces)
         proposal.links = mapping.stacked()
         trainer.proposal = proposal
-        trainer.human_links = _fixed_links(trainer)
+        trainer.human_links = fixed_links(trainer)
         trainer.edge_weights = proposal.links.float()
         model.uni_head = build_uni_head(cfg, trainer.label_spaces, mapping.num_unified).to(
             model.device
@@ -99,23 +100,6 @@ def prepare_label_space(trainer: UniLabelTrainer, segment: Segment) -> None:
             install_mapping(trainer, mapping, start, cache)
     if segment.stage is Stage.FINAL:
         simplify(trainer)
-
-
-def _fixed_links(trainer: UniLabelTrainer) -> Tensor | None:
-    """(N, C) bool links of MODEL.LABEL_SPACE whose source is "human", if they are to be fixed.
-
-    Raises:
-        UniLabelError: the unified labels do not come from that file.
-    """
-    cfg = trainer.cfg
-    if not cfg.MODEL.FIX_HUMAN_LINKS:
-        return None
-    if cfg.UNIFY.NODES != "file" or not cfg.MODEL.LABEL_SPACE:
-        raise UniLabelError(
-            "MODEL.FIX_HUMAN_LINKS needs the unified labels of a reviewed file: set "
-            "MODEL.LABEL_SPACE label_space.json and UNIFY.NODES file."
-        )
-    return UnifiedLabelSpace.load(cfg.MODEL.LABEL_SPACE).human_links()
 
 
 def stage_cache(trainer: UniLabelTrainer, segment: Segment) -> PixelCache:
@@ -151,45 +135,6 @@ def prepare_graph(trainer: UniLabelTrainer, segment: Segment) -> None:
     )
 
 
-def solve(trainer: UniLabelTrainer, soft: Tensor) -> Tensor:
-    """Links (N, C) of a soft mapping; links fixed by a person stay.
-
-    Raises:
-        UniLabelError: the soft mapping is not finite.
-    """
-    soft = soft.detach().cpu()
-    if not bool(torch.isfinite(soft).all()):
-        names = trainer.label_spaces.label_names()
-        column = int((~torch.isfinite(soft)).any(0).nonzero()[0])
-        raise UniLabelError(
-            f"the edges of the label graph are not finite at iteration {trainer.iter} (first at "
-            f"{names[column]}); lower GRAPH.LR and GRAPH.EDGE_LR or set GRAPH.CLIP_GRADIENT, then "
-            "--resume."
-        )
-    human = trainer.human_links
-    if human is not None:
-        # The solver then keeps them by itself and finds other unified labels for other classes.
-        fixed = _rows_with_human_links(trainer)
-        soft = torch.where(fixed, human.to(soft), soft)
-    links = solve_links(
-        trainer.cfg, trainer.label_spaces, soft, trainer.proposal.links, trainer.marginals
-    )
-    return with_human_links(trainer, links)
-
-
-def with_human_links(trainer: UniLabelTrainer, links: Tensor) -> Tensor:
-    """Put the links that a person fixed back in (MODEL.FIX_HUMAN_LINKS)."""
-    if trainer.human_links is None:
-        return links
-    return torch.where(_rows_with_human_links(trainer), trainer.human_links, links)
-
-
-def _rows_with_human_links(trainer: UniLabelTrainer) -> Tensor:
-    """(N, C) bool: all classes of a dataset in the rows where a person fixed one of them."""
-    blocks = trainer.label_spaces.split(trainer.human_links)
-    return torch.cat([b.any(1, keepdim=True).expand_as(b) for b in blocks], dim=1)
-
-
 def finish_graph(trainer: UniLabelTrainer) -> None:
     """After a GNN stage: solve the mapping, install it with the graph's X_u or a fitted one."""
     embedding, soft = trainer.learner.result()
@@ -197,42 +142,16 @@ def finish_graph(trainer: UniLabelTrainer) -> None:
     embedding, soft = embedding.cpu(), soft.cpu()
     trainer.edge_weights = soft
     before = trainer.mapping()
-    mapping = solved = LabelMapping.from_stacked(trainer.label_spaces, solve(trainer, soft))
-    u = trainer.cfg.UNIFY
-    if u.ADD_SHARE > 0:
-        usage = label_usage(trainer.label_spaces, trainer.cache, embedding)
-        mapping = confirm_changes(before, solved, usage, u.PRUNE_SHARE, u.ADD_SHARE)
-        links = with_human_links(trainer, mapping.stacked())
-        mapping = LabelMapping.from_stacked(trainer.label_spaces, links)
+    solved = LabelMapping.from_stacked(trainer.label_spaces, solve(trainer, soft))
+    mapping = confirmed(trainer, before, solved, embedding)
     changed, proposed = (int((m.stacked() != before.stacked()).sum()) for m in (mapping, solved))
     install_mapping(trainer, mapping, embedding, trainer.cache)
     score_links(trainer, "GNN", mapping)
     trainer.note(
-        f"mapping solve ({u.SOLVER}): {int(mapping.active().sum())} of {mapping.num_unified} "
-        f"unified labels in use, {int(mapping.stacked().sum())} links, {changed} changed (of "
-        f"{proposed} proposed), mapping {mapping.checksum()}"
+        f"mapping solve ({trainer.cfg.UNIFY.SOLVER}): {int(mapping.active().sum())} of "
+        f"{mapping.num_unified} unified labels in use, {int(mapping.stacked().sum())} links, "
+        f"{changed} changed (of {proposed} proposed), mapping {mapping.checksum()}"
     )
-
-
-def score_links(trainer: UniLabelTrainer, event: str, mapping: LabelMapping) -> None:
-    """Note how well the links agree with known relations, where the run has them (DATASETS)."""
-    path = relations_file(trainer.cfg)
-    if path:
-        truth = RelationTruth.from_json(path, trainer.label_spaces)
-        found = truth.score(mapping.links())
-        scores = {key: round(found[key], 4) for key in ("precision", "recall", "f1")}
-        trainer.link_scores.append({"after": event, **scores})
-
-
-def label_usage(
-    label_spaces: LabelSpaceSet, cache: PixelCache, embedding: Tensor
-) -> dict[str, Tensor]:
-    """(N, C_i) per dataset: on how many cached pixels of a class each unified label wins."""
-    usage = {}
-    for space, pixels, labels in zip(label_spaces, cache.embeddings, cache.labels, strict=True):
-        winner = (pixels @ embedding.T).argmax(1)
-        usage[space.name] = usage_counts(winner, labels, len(embedding), space.num_classes)
-    return usage
 
 
 def install_mapping(
