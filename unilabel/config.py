@@ -139,8 +139,8 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.UNIFY.UOT_PRUNE_RATIO = 1.0
     cfg.UNIFY.UOT_MOMENTUM = 0.7  # mu of Algorithm 2
     cfg.UNIFY.UOT_ASCENDING = False  # repair from the worst node first, as the authors' code does
-    # A link that a GNN stage adds needs this share of its class's pixels, and one that has
-    # PRUNE_SHARE of them is not dropped; 0: take the solved links as they are.
+    # A link that a GNN stage adds needs this share of its class's pixels (and PRUNE_SHARE of them
+    # before the stage), and one that has PRUNE_SHARE is not dropped; 0: solved links as they are.
     cfg.UNIFY.ADD_SHARE = 0.05
     cfg.UNIFY.PRUNE_SHARE = 0.01  # links with a smaller share of their class are pruned
     cfg.UNIFY.PRUNE_AT = 0.5  # position in FINAL; 0: no pruning

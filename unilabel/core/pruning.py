@@ -59,31 +59,34 @@ def prune_mapping(
 def confirm_changes(
     before: LabelMapping,
     after: LabelMapping,
-    usage: Mapping[str, Tensor],
+    usage_before: Mapping[str, Tensor],
+    usage_after: Mapping[str, Tensor],
     drop_share: float,
     add_share: float,
 ) -> LabelMapping:
     """Take the changes of ``after`` against ``before`` that the pixels speak for clearly.
 
-    Edge weights near the threshold go either way by chance. A new link has to carry a share of its
-    class's pixels that is worth a link; a link that carries its share is not given up. What a
-    unified label means in a dataset changes as a whole or not at all, and a class that would be
-    left without unified label gets those back that it had.
+    Edge weights near the threshold go either way by chance, and the X_u that was learned with them
+    has adapted to what they became. So a new link has to carry ``add_share`` of its class's pixels
+    by that X_u and ``drop_share`` already by the X_u of before, and a link is given up only if it
+    carries less than ``drop_share`` by both. What a unified label means in a dataset changes as a
+    whole or not at all; a class that would be left without unified label gets those back that it
+    had.
 
     Args:
         before: a valid mapping, such as that of node selection.
         after: the solved mapping, over the same N unified labels.
-        usage: (N, C_i) counts per dataset, see :func:`usage_counts`.
-        drop_share: a link with at least this share of its class stays.
-        add_share: a new link needs at least this share of its class.
+        usage_before: (N, C_i) counts per dataset, see :func:`usage_counts`, by the X_u of before.
+        usage_after: the same by the X_u that was learned.
+        drop_share: of the pixels of a class.
+        add_share: of the pixels of a class.
     """
     matrices = {}
     for name, old in before.matrices.items():
         new = after[name]
-        count = usage[name].double()
-        share = count / count.sum(0, keepdim=True).clamp(min=1)
-        weak = (new & ~old & (share < add_share)).any(1)
-        used = (old & ~new & (share >= drop_share)).any(1)
+        first, last = (_shares(usage[name]) for usage in (usage_before, usage_after))
+        weak = (new & ~old & ((last < add_share) | (first < drop_share))).any(1)
+        used = (old & ~new & ((last >= drop_share) | (first >= drop_share))).any(1)
         keep = weak | used
         while True:
             links = torch.where(keep[:, None], old, new)
@@ -93,6 +96,12 @@ def confirm_changes(
             keep = keep | old[:, lost].any(1)  # ends at ``before``, where every class has one
         matrices[name] = links
     return LabelMapping(before.label_spaces, matrices)
+
+
+def _shares(usage: Tensor) -> Tensor:
+    """(N, C_i) shares of the pixels of each class."""
+    count = usage.double()
+    return count / count.sum(0, keepdim=True).clamp(min=1)
 
 
 def merge_identical(mapping: LabelMapping) -> tuple[LabelMapping, Tensor]:

@@ -94,8 +94,9 @@ def confirmed(
     u = trainer.cfg.UNIFY
     if u.ADD_SHARE == 0:
         return solved
-    usage = label_usage(trainer.label_spaces, trainer.cache, embedding)
-    mapping = confirm_changes(before, solved, usage, u.PRUNE_SHARE, u.ADD_SHARE)
+    present = trainer.model.uni_head.label_embedding.detach().cpu()
+    usages = [label_usage(trainer.label_spaces, trainer.cache, x) for x in (present, embedding)]
+    mapping = confirm_changes(before, solved, *usages, u.PRUNE_SHARE, u.ADD_SHARE)
     links = with_human_links(trainer, mapping.stacked())
     return LabelMapping.from_stacked(trainer.label_spaces, links)
 
