@@ -94,6 +94,13 @@ def test_stages_are_recorded_in_order(results: dict) -> None:
         assert event in notes
 
 
+def test_links_are_scored_after_every_event(results: dict) -> None:
+    events = [entry["after"] for entry in results["link_scores"]]
+    assert events == ["node selection", "GNN", "GNN", "pruning"]
+    last, final = results["link_scores"][-1], results["relations"]
+    assert all(last[key] == round(final[key], 4) for key in ("precision", "recall", "f1"))
+
+
 def test_label_space_file_fits_the_model_and_the_results(quick_run: Path, results: dict) -> None:
     space = UnifiedLabelSpace.load(quick_run / "label_space.json")
     assert space.mapping.checksum() == results["mapping_checksum"]
