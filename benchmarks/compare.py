@@ -216,14 +216,16 @@ def train_stem(
 def cut_stem(args: argparse.Namespace, whole: Path, length: int, folder: Path) -> bool:
     """Take a multi-head network after ``length`` iterations out of a longer run of the same kind.
 
-    The learning rate must not depend on the length of the stage (SOLVER.DECAY_ITERS); a checkpoint
-    must have been kept there.
+    The learning rate must not depend on the length of the stage (SOLVER.DECAY_ITERS, and a warm-up
+    that a tenth of either length covers); a checkpoint must have been kept there.
 
     Returns:
         whether ``folder`` now holds the checkpoint of a run that ended there.
     """
+    cfg = load_config(args.config, args.set)
     file = whole / f"model_{length:07d}.pth"
-    if not load_config(args.config, args.set).SOLVER.DECAY_ITERS or not file.is_file():
+    warmup = cfg.SOLVER.WARMUP_ITERS <= length // 10
+    if not cfg.SOLVER.DECAY_ITERS or not warmup or not file.is_file():
         return False
     state = load_file(file)
     stage = {"name": Stage.MULTI_HEAD.value, "iterations": length, "seconds": state["seconds"]}

@@ -60,6 +60,7 @@ def test_the_table_has_a_row_for_each_method(comparison: Path) -> None:
 
 def test_a_stem_taken_from_the_multi_head_run_equals_one_that_ended_there(tmp_path: Path) -> None:
     keys = ["SOLVER.DECAY_ITERS", "40", "SOLVER.CHECKPOINT_PERIOD", "12"]
+    keys += ["SOLVER.WARMUP_ITERS", "2"]
     command = [sys.executable, "benchmarks/compare.py", "--config", program.QUICK, "--set", *keys]
     command += ["--out", str(tmp_path / "runs"), "--cells", str(tmp_path / "cells")]
     done = program.start([*command, "--methods", "multi_head", "names"])
