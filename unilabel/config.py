@@ -139,9 +139,9 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.UNIFY.UOT_PRUNE_RATIO = 1.0
     cfg.UNIFY.UOT_MOMENTUM = 0.7  # mu of Algorithm 2
     cfg.UNIFY.UOT_ASCENDING = False  # repair from the worst node first, as the authors' code does
-    # A link that a GNN stage adds needs this share of its class's pixels (and PRUNE_SHARE of them
-    # before the stage), and one that has PRUNE_SHARE is not dropped; 0: solved links as they are.
-    cfg.UNIFY.ADD_SHARE = 0.05
+    # A link that a GNN stage adds has to carry this share of its class's pixels before and after
+    # the stage, and one that does is not dropped; 0: solved links as they are.
+    cfg.UNIFY.CONFIRM_SHARE = 0.01
     cfg.UNIFY.PRUNE_SHARE = 0.01  # links with a smaller share of their class are pruned
     cfg.UNIFY.PRUNE_AT = 0.5  # position in FINAL; 0: no pruning
 
@@ -338,7 +338,7 @@ def _validate_numbers(cfg: CN) -> None:
             raise UniLabelError(f"{key} is {value}, expected more than 0.")
     for key, value in (
         ("UNIFY.TEXT_WEIGHT", u.TEXT_WEIGHT),
-        ("UNIFY.ADD_SHARE", u.ADD_SHARE),
+        ("UNIFY.CONFIRM_SHARE", u.CONFIRM_SHARE),
         ("UNIFY.PRUNE_SHARE", u.PRUNE_SHARE),
         ("UNIFY.PRUNE_AT", u.PRUNE_AT),
         ("GRAPH.HARD_SHARE", g.HARD_SHARE),

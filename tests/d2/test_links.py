@@ -65,19 +65,19 @@ def test_usage_counts_the_winner_on_every_pixel() -> None:
 
 def test_a_new_link_needs_its_share_before_and_after() -> None:
     assert torch.equal(outcome(trainer()), SOLVED)
-    assert torch.equal(outcome(trainer(ADD_SHARE=0.11)), BEFORE)
+    assert torch.equal(outcome(trainer(CONFIRM_SHARE=0.11)), BEFORE)
     blind = AXES.clone()
     blind[2] = 0  # unified label 2 wins nowhere
     assert torch.equal(outcome(trainer(), learned=blind), BEFORE)
     assert torch.equal(outcome(trainer(present=blind)), BEFORE)
     # without the check the solved mapping stands whatever the pixels say
-    assert torch.equal(outcome(trainer(present=blind, ADD_SHARE=0.0), blind), SOLVED)
+    assert torch.equal(outcome(trainer(present=blind, CONFIRM_SHARE=0.0), blind), SOLVED)
 
 
 def test_what_a_person_fixed_stays() -> None:
     human = torch.zeros(3, 3, dtype=torch.bool)
     human[2, 0] = True
-    assert torch.equal(outcome(trainer(human=human, ADD_SHARE=0.5)), SOLVED)
+    assert torch.equal(outcome(trainer(human=human, CONFIRM_SHARE=0.5)), SOLVED)
 
 
 def test_links_are_scored_where_relations_are_known(tmp_path: Path) -> None:

@@ -61,32 +61,29 @@ def confirm_changes(
     after: LabelMapping,
     usage_before: Mapping[str, Tensor],
     usage_after: Mapping[str, Tensor],
-    drop_share: float,
-    add_share: float,
+    min_share: float,
 ) -> LabelMapping:
     """Take the changes of ``after`` against ``before`` that the pixels speak for clearly.
 
     Edge weights near the threshold go either way by chance, and the X_u that was learned with them
-    has adapted to what they became. So a new link has to carry ``add_share`` of its class's pixels
-    by that X_u and ``drop_share`` already by the X_u of before, and a link is given up only if it
-    carries less than ``drop_share`` by both. What a unified label means in a dataset changes as a
-    whole or not at all; a class that would be left without unified label gets those back that it
-    had.
+    has adapted to what they became. So a new link has to carry ``min_share`` of its class's pixels
+    by that X_u and already by the X_u of before, and a link is given up only if it carries less by
+    both. What a unified label means in a dataset changes as a whole or not at all; a class that
+    would be left without unified label gets those back that it had.
 
     Args:
         before: a valid mapping, such as that of node selection.
         after: the solved mapping, over the same N unified labels.
         usage_before: (N, C_i) counts per dataset, see :func:`usage_counts`, by the X_u of before.
         usage_after: the same by the X_u that was learned.
-        drop_share: of the pixels of a class.
-        add_share: of the pixels of a class.
+        min_share: of the pixels of a class.
     """
     matrices = {}
     for name, old in before.matrices.items():
         new = after[name]
         first, last = (_shares(usage[name]) for usage in (usage_before, usage_after))
-        weak = (new & ~old & ((last < add_share) | (first < drop_share))).any(1)
-        used = (old & ~new & ((last >= drop_share) | (first >= drop_share))).any(1)
+        weak = (new & ~old & (torch.minimum(first, last) < min_share)).any(1)
+        used = (old & ~new & (torch.maximum(first, last) >= min_share)).any(1)
         keep = weak | used
         while True:
             links = torch.where(keep[:, None], old, new)

@@ -83,7 +83,7 @@ def _rows_with_human_links(trainer: UniLabelTrainer) -> Tensor:
 def confirmed(
     trainer: UniLabelTrainer, before: LabelMapping, solved: LabelMapping, embedding: Tensor
 ) -> LabelMapping:
-    """The changes of a GNN stage that the cached pixels speak for (UNIFY.ADD_SHARE).
+    """The changes of a GNN stage that the cached pixels speak for (UNIFY.CONFIRM_SHARE).
 
     Args:
         trainer: with the pixels of the stage.
@@ -91,12 +91,12 @@ def confirmed(
         solved: the one of its edges.
         embedding: (N, D) X_u of its graph.
     """
-    u = trainer.cfg.UNIFY
-    if u.ADD_SHARE == 0:
+    min_share = trainer.cfg.UNIFY.CONFIRM_SHARE
+    if min_share == 0:
         return solved
     present = trainer.model.uni_head.label_embedding.detach().cpu()
     usages = [label_usage(trainer.label_spaces, trainer.cache, x) for x in (present, embedding)]
-    mapping = confirm_changes(before, solved, *usages, u.PRUNE_SHARE, u.ADD_SHARE)
+    mapping = confirm_changes(before, solved, *usages, min_share)
     links = with_human_links(trainer, mapping.stacked())
     return LabelMapping.from_stacked(trainer.label_spaces, links)
 
