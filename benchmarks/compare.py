@@ -172,6 +172,11 @@ def run_cell(
         print(f"{folder.name}: finished before", flush=True)
         return True
     if kept and kept.is_file() and not with_checkpoint:
+        found = read_json(kept)["config"]
+        if Path(found).name != Path(args.config).name:
+            raise UniLabelError(
+                f"{kept} is a cell of {found}, not of {args.config}; give another --cells folder."
+            )
         print(f"{folder.name}: finished before, {kept}", flush=True)
         return True
     kind, overrides = METHODS[method]

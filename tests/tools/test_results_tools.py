@@ -136,6 +136,20 @@ def test_keys_of_all_cells_reach_the_runs(compare: ModuleType, tmp_path: Path, m
     assert command[command.index("SOLVER.REFIT") + 1] == "False"
 
 
+def test_kept_cells_of_another_configuration_are_refused(
+    compare: ModuleType, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    write_json(tmp_path / "cells/ours_0.json", {"config": "configs/toy.yaml", "seed": 0})
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["compare.py", "--config", str(ROOT / "configs/mini.yaml"), "--methods", "ours",
+         "--out", str(tmp_path / "out"), "--cells", str(tmp_path / "cells")],
+    )  # fmt: skip
+    assert compare.main() == 2
+    assert "is a cell of configs/toy.yaml, not of" in capsys.readouterr().err
+
+
 def test_links_after_every_event_seed_by_seed(compare: ModuleType, tmp_path: Path) -> None:
     for seed, scores in enumerate(((0.8, 0.9, 0.85), (0.7, 0.75, 0.75))):
         events = ("node selection", "GNN", "pruning")
