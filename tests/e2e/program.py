@@ -22,9 +22,11 @@ QUICK = "configs/quick/toy.yaml"
 TIMEOUT = 300  # seconds; a run takes about ten when the machine is free
 
 
-def start(command: list[str], **more) -> subprocess.CompletedProcess:
-    """Run a command in the project's folder on one core."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+def start(command: list[str], gpu: bool = False, **more) -> subprocess.CompletedProcess:
+    """Run a command in the project's folder on one core, without GPUs unless asked."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if not gpu:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     return subprocess.run(
         command,
         cwd=ROOT,
@@ -37,8 +39,8 @@ def start(command: list[str], **more) -> subprocess.CompletedProcess:
     )
 
 
-def train_net(*arguments: str) -> subprocess.CompletedProcess:
-    return start([sys.executable, "train_net.py", *arguments])
+def train_net(*arguments: str, gpu: bool = False) -> subprocess.CompletedProcess:
+    return start([sys.executable, "train_net.py", *arguments], gpu)
 
 
 def train_net_until(iteration: int, signal: int, *arguments: str) -> subprocess.CompletedProcess:

@@ -96,11 +96,14 @@ def average_buffers(model: nn.Module) -> None:
 
 
 def broadcast(tensors: Iterable[Tensor]) -> None:
-    """Give all ranks the tensors of rank 0, in place."""
+    """Give all ranks the tensors of rank 0, in place; NCCL sends those of the CPU by the GPU."""
     if comm.get_world_size() == 1:
         return
     for tensor in tensors:
-        dist.broadcast(tensor, 0)
+        sent = tensor.cuda() if dist.get_backend() == dist.Backend.NCCL else tensor
+        dist.broadcast(sent, 0)
+        if sent is not tensor:
+            tensor.copy_(sent)
 
 
 def assert_equal_on_all_ranks(value: str, what: str) -> None:
