@@ -113,9 +113,8 @@ def naive_losses(model: UniLabelSegmentor, batch: Batch) -> dict[str, Tensor]:
             loss = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
         else:
             p = torch.einsum("bnhw,nc->bchw", logits.softmax(1), mapping.float())
-            loss = F.nll_loss(
-                p.clamp(min=1e-30).log(), target, ignore_index=IGNORE, reduction="none"
-            )
+            log_p = p.clamp(min=1e-30).log().contiguous()  # CUDA's nll_loss takes no other layout
+            loss = F.nll_loss(log_p, target, ignore_index=IGNORE, reduction="none")
         losses[f"loss_ce/{name}"] = reduce_pixel_loss(
             loss, target, IGNORE, ohem_threshold=model.ohem_threshold
         )

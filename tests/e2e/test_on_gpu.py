@@ -15,6 +15,8 @@ import torch.distributed as dist
 from detectron2.utils import comm
 
 from unilabel.engine import distributed
+from unilabel.modeling.backbone import TimmBackbone
+from unilabel.modeling.packing import prepare_for_prediction
 from unilabel.predictor import build_predictor
 
 pytestmark = [
@@ -39,6 +41,19 @@ def test_nccl_gives_all_ranks_tensors_of_the_cpu(
         assert [t.device.type for t in tensors] == ["cpu", "cuda"]
     finally:
         dist.destroy_process_group()
+
+
+def test_a_deep_network_is_prepared_for_prediction() -> None:
+    # TF32, which convolutions of a GPU use, alone changes the outputs of a HRNet by a percent.
+    torch.manual_seed(0)
+    backbone = TimmBackbone("hrnet_w18_small").cuda().eval()
+    images = torch.randn(1, 3, 64, 64, device="cuda")
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        before = list(backbone(images).values())
+        after = list(prepare_for_prediction(backbone, images)(images).values())
+    assert torch.backends.cudnn.allow_tf32
+    for old, new in zip(before, after, strict=True):
+        assert (old - new).abs().max() <= 1e-4 * old.abs().max()
 
 
 @pytest.mark.parametrize("autocast", [False, True])

@@ -8,6 +8,8 @@ map. A folded model cannot be trained and its state dict has other keys: fold af
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -60,7 +62,19 @@ def _without_norm(norm: nn.BatchNorm2d) -> nn.Module:
     return nn.Identity().eval()
 
 
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Convolutions of a GPU in float32 proper: TF32 keeps 10 bits, too few to compare outputs."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 @torch.no_grad()
+@_full_precision()
 def fold_batch_norms(module: nn.Module, example: Any) -> int:
     """Fold every BatchNorm that directly follows a convolution into it, in place.
 
