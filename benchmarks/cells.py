@@ -79,8 +79,11 @@ def markdown(cells: Cells) -> str:
         row += [str(REPORTED.get(method, "-"))]
         lines.append("| " + " | ".join(row) + " |")
     first = next(iter(cells.values()))[0]
-    commits = ", ".join(sorted({r["git"] for runs in cells.values() for r in runs}))
-    lines += ["", f"Configuration {first['config']}, {first['device']}, commits {commits}."]
+    devices, commits = (
+        ", ".join(sorted({str(r[key]) for runs in cells.values() for r in runs}))
+        for key in ("device", "git")
+    )
+    lines += ["", f"Configuration {first['config']}, {devices}, commits {commits}."]
     return "\n".join(lines) + "\n"
 
 

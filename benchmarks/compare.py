@@ -16,6 +16,7 @@ Examples:
   python benchmarks/compare.py --config configs/toy.yaml --methods paper ours --out output/t
   python benchmarks/compare.py --methods multi_head ours --out output/hrnet \
       --set MODEL.TIMM.NAME hrnet_w18_small MODEL.TIMM.PRETRAINED "" MODEL.TIMM.OUT_INDICES "[]"
+  python benchmarks/compare.py --device cuda --budget full --jobs 5 --out output/full
   python benchmarks/compare.py --out output/cmp --table-only
   python benchmarks/compare.py --cells benchmarks/results/mini --out output/cmp --table-only
 """
@@ -28,10 +29,15 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import RLock
+from typing import Any
 
 from cells import draw, links_markdown, markdown, read_cells
 from detectron2.config import CfgNode
+from methods import CONTINUES, LATER_KEYS, METHODS
 
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
@@ -41,99 +47,9 @@ from unilabel.engine.checkpoint import CheckpointKeeper, load_file
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = "last_checkpoint.json"
-# Keys that do nothing before the first stage with unified labels.
-LATER_KEYS = (
-    "UNIFY.",
-    "GRAPH.",
-    "TEXT.",
-    "LOSS.ORTH_",
-    "LOSS.HEADS_WEIGHT",
-    "MODEL.MAPPING_MODE",
-    "MODEL.DATASET_BIAS",
-)
 BUDGETS = {"quick": 1, "full": 10}  # times the iterations of the configuration
-
-# The paper's text and the authors' code as overrides of our defaults (configs/baselines).
-PAPER = {
-    "MODEL.MAPPING_MODE": "logit_sum",
-    "MODEL.DATASET_BIAS": "False",
-    "LOSS.CLASS_WEIGHT_POWER": "0.0",
-    "LOSS.HEADS_WEIGHT": "0.0",
-    "LOSS.ORTH_WEIGHT": "1.0",
-    "TEXT.MODE": "prompt+description",
-    "UNIFY.NODES": "ilp",
-    "UNIFY.MERGE_SCORE": "iou",
-    "UNIFY.TAU": "-1.0",
-    "UNIFY.SOLVER": "uot",
-    "UNIFY.UOT_REG_M": "5.0",
-    "UNIFY.UOT_PRUNE_RATIO": "0.0",
-    "UNIFY.CONFIRM_SHARE": "0.0",
-    "UNIFY.FIT_ITERATIONS": "0",
-    "GRAPH.ALLOW_NULL": "False",
-    "GRAPH.SOFT_START": "False",
-    "GRAPH.HARD_SHARE": "0.0",
-    "GRAPH.EDGE_LR": "0.01",
-    "SOLVER.REFIT": "False",
-}
-REFERENCE = {
-    **PAPER,
-    "MODEL.NORMALIZE_EMBEDDING": "True",
-    "LOSS.OHEM_THRESHOLD": "0.7",
-    "LOSS.ORTH_WEIGHT": "10.0",
-    "LOSS.ORTH_FORM": "entropy",
-    "LOSS.ORTH_TEMPERATURE": "0.07",
-    "UNIFY.MERGE_SCORE": "recall",
-    "UNIFY.TAU": "0.4",
-    "UNIFY.UOT_PRUNE_RATIO": "1.0",
-    "UNIFY.UOT_ASCENDING": "True",
-    "GRAPH.HARD_SHARE": "0.75",
-    "GRAPH.DROPOUT": "0.5",
-    "GRAPH.DATASET_EMBEDDING": "False",
-}
-
-# Without the parts of ours: what others' label spaces give with a plain training.
-PLAIN = {"MODEL.DATASET_BIAS": "False", "LOSS.HEADS_WEIGHT": "0.0", "SOLVER.REFIT": "False"}
-
-# method -> (schedule kind, overrides); the order is that of the table.
-METHODS: dict[str, tuple[str, dict[str, str]]] = {
-    "single": ("heads", {"SINGLE_DATASET_MODELS": "True", "SOLVER.REFIT": "False"}),
-    "multi_head": ("heads", {"SOLVER.REFIT": "False"}),
-    "multi_head_refit": ("heads", {"SOLVER.REFIT": "True"}),
-    "multi_head_refit_free": ("heads", {"SOLVER.REFIT": "True", "UNIFY.FIT_ANCHOR": "0.0"}),
-    "concat": ("fixed", {"UNIFY.NODES": "concat", **PLAIN}),
-    "names": ("fixed", {"UNIFY.NODES": "names", **PLAIN}),
-    "text_cluster": ("fixed", {"UNIFY.NODES": "text_cluster", **PLAIN}),
-    "no_gnn": ("fixed", {"UNIFY.NODES": "ilp", "MODEL.MAPPING_MODE": "logit_sum", **PLAIN}),
-    "paper": ("learned", PAPER),
-    "reference": ("learned", REFERENCE),
-    "ours": ("learned", {}),
-    "human": ("fixed", {"UNIFY.NODES": "relations"}),
-    "concat_trained_as_ours": ("fixed", {"UNIFY.NODES": "concat"}),
-    "names_trained_as_ours": ("fixed", {"UNIFY.NODES": "names"}),
-    "text_cluster_trained_as_ours": ("fixed", {"UNIFY.NODES": "text_cluster"}),
-    "ours_names_only": ("learned", {"TEXT.MODE": "name"}),
-    "ours_no_text": ("learned", {"UNIFY.TEXT_WEIGHT": "0.0"}),
-    "ours_no_gnn": ("fixed", {}),
-    "ours_logit_sum": ("learned", {"MODEL.MAPPING_MODE": "logit_sum"}),
-    "ours_unconfirmed": ("learned", {"UNIFY.CONFIRM_SHARE": "0.0"}),
-    "ours_ilp_nodes": ("learned", {"UNIFY.NODES": "ilp"}),
-    "ours_no_refit": ("learned", {"SOLVER.REFIT": "False"}),
-    "ours_no_heads": ("learned", {"LOSS.HEADS_WEIGHT": "0.0"}),
-    "ours_no_fit": ("learned", {"UNIFY.FIT_ITERATIONS": "0"}),
-    "ours_no_anchor": ("learned", {"UNIFY.FIT_ANCHOR": "0.0"}),
-    "ours_no_bias": ("learned", {"MODEL.DATASET_BIAS": "False"}),
-    "ours_no_class_weights": ("learned", {"LOSS.CLASS_WEIGHT_POWER": "0.0"}),
-    "multi_head_no_class_weights": (
-        "heads",
-        {"LOSS.CLASS_WEIGHT_POWER": "0.0", "SOLVER.REFIT": "False"},
-    ),
-}
-# Methods that differ from another one only after the last iteration go on from its end.
-CONTINUES = {
-    "multi_head_refit": "multi_head",
-    "multi_head_refit_free": "multi_head",
-    "ours_no_refit": "ours",
-}
+# One run at a time in a folder: with --jobs, cells wait here for the one that they go on from.
+LOCKS: dict[Path, RLock] = defaultdict(RLock)
 
 
 def schedule_of(cfg: CfgNode, kind: str, budget: int) -> str:
@@ -165,20 +81,46 @@ def run_cell(
     Others go on from a cell ``with_checkpoint``: its results alone are not enough then.
     """
     folder = args.out / f"{method}_{seed}"
-    kept = args.cells / f"{folder.name}.json" if args.cells else None
-    if (folder / "results.json").is_file():
-        if kept and not kept.is_file():
-            write_json(kept, read_json(folder / "results.json"))
-        print(f"{folder.name}: finished before", flush=True)
+    with LOCKS[folder]:
+        if (folder / "results.json").is_file():
+            print(f"{folder.name}: finished before", flush=True)
+        elif not with_checkpoint and is_kept(args, folder.name):
+            print(f"{folder.name}: finished before, in {args.cells}", flush=True)
+            return True
+        elif not train_cell(args, method, seed, folder):
+            return False
+        if args.cells and not is_kept(args, folder.name):
+            results = read_json(folder / "results.json")
+            write_json(args.cells / f"{folder.name}.json", {**results, "cell": options(args)})
         return True
-    if kept and kept.is_file() and not with_checkpoint:
-        found = read_json(kept)["config"]
-        if Path(found).name != Path(args.config).name:
+
+
+def options(args: argparse.Namespace) -> dict[str, Any]:
+    """What a kept cell must have in common with the present command."""
+    return {"config": Path(args.config).name, "budget": args.budget, "set": args.set}
+
+
+def is_kept(args: argparse.Namespace, name: str) -> bool:
+    """Whether the results of a cell lie in --cells.
+
+    Raises:
+        UniLabelError: they are those of another configuration.
+    """
+    if not args.cells or not (args.cells / f"{name}.json").is_file():
+        return False
+    kept = read_json(args.cells / f"{name}.json")
+    found = kept.get("cell", {"config": Path(kept["config"]).name, "budget": "quick", "set": []})
+    for key, wanted in options(args).items():
+        if found[key] != wanted:
             raise UniLabelError(
-                f"{kept} is a cell of {found}, not of {args.config}; give another --cells folder."
+                f"{args.cells / name}.json is a cell of {key} {found[key]}, not {wanted}; give "
+                "another --cells folder."
             )
-        print(f"{folder.name}: finished before, {kept}", flush=True)
-        return True
+    return True
+
+
+def train_cell(args: argparse.Namespace, method: str, seed: int, folder: Path) -> bool:
+    """Train a cell, from the checkpoint that it shares with others where there is one."""
     kind, overrides = METHODS[method]
     schedule = schedule_of(load_config(args.config, args.set), kind, BUDGETS[args.budget])
     if (kind != "heads" or method in CONTINUES) and not (folder / CHECKPOINTS).is_file():
@@ -193,10 +135,7 @@ def run_cell(
         newest = read_json(stem / CHECKPOINTS)["checkpoints"][-1]["file"]
         shutil.copy(stem / newest, folder / newest)
         shutil.copy(stem / CHECKPOINTS, folder / CHECKPOINTS)  # last: it makes the copy valid
-    done = train(args, folder, seed, {"SCHEDULE": schedule, **overrides})
-    if done and kept:
-        write_json(kept, read_json(folder / "results.json"))
-    return done
+    return train(args, folder, seed, {"SCHEDULE": schedule, **overrides})
 
 
 def train_stem(
@@ -209,13 +148,15 @@ def train_stem(
     folder = args.out / (f"stem_{digest}_{seed}" if len(early) > 1 else f"stem_{seed}")
     length = json.loads(schedule)[0][1]
     whole = args.out / f"multi_head_{seed}"
-    if (folder / CHECKPOINTS).is_file() and read_json(folder / CHECKPOINTS)["checkpoints"][-1][
-        "iteration"
-    ] == length:
-        return folder
-    if len(early) == 1 and cut_stem(args, whole, length, folder):
-        return folder
-    return folder if train(args, folder, seed, {"SCHEDULE": schedule, **early}) else None
+    with LOCKS[folder]:
+        if (folder / CHECKPOINTS).is_file() and read_json(folder / CHECKPOINTS)["checkpoints"][-1][
+            "iteration"
+        ] == length:
+            return folder
+        with LOCKS[whole]:  # its run may be the one to cut the stem from
+            if len(early) == 1 and cut_stem(args, whole, length, folder):
+                return folder
+        return folder if train(args, folder, seed, {"SCHEDULE": schedule, **early}) else None
 
 
 def cut_stem(args: argparse.Namespace, whole: Path, length: int, folder: Path) -> bool:
@@ -267,6 +208,20 @@ def train(args: argparse.Namespace, folder: Path, seed: int, overrides: dict[str
     return code == 0
 
 
+def run_cells(args: argparse.Namespace, methods: list[str]) -> bool:
+    """Train all cells, ``args.jobs`` at a time; whether all have succeeded."""
+    cells = [(method, seed) for seed in args.seeds for method in methods]
+    if args.jobs > 1:  # first those that others go on from
+        cells.sort(key=lambda cell: (METHODS[cell[0]][0] != "heads", cell[0] in CONTINUES))
+    with ThreadPoolExecutor(args.jobs) as pool:
+        futures = [pool.submit(run_cell, args, *cell) for cell in cells]
+        try:
+            return all([future.result() for future in futures])
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -288,17 +243,22 @@ def main() -> int:
         metavar="KEY VALUE",
         help="configuration keys of all cells, where a method does not set them itself",
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="cells at a time; small networks leave a GPU idle most of the time (set "
+        "OMP_NUM_THREADS 1 too)",
+    )
     parser.add_argument("--table-only", action="store_true", help="only read finished cells")
     args = parser.parse_args()
     if len(args.set) % 2:
         parser.error(f"--set takes KEY VALUE pairs, found {len(args.set)} words")
+    if args.jobs < 1:
+        parser.error(f"--jobs is {args.jobs}, expected 1 or more")
     methods = list(METHODS) if "all" in args.methods else args.methods
     try:
-        done = True
-        if not args.table_only:
-            for seed in args.seeds:
-                for method in methods:
-                    done &= run_cell(args, method, seed)
+        done = args.table_only or run_cells(args, methods)
         cells = read_cells(args.out, args.cells, METHODS)
         if not cells:
             raise UniLabelError(f"no finished cell in {args.cells or args.out}.")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.d2
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("comparison")
     command = [sys.executable, "benchmarks/compare.py", "--config", program.QUICK]
-    done = program.start([*command, "--methods", "names", "ours", "--out", str(out)])
+    done = program.start([*command, "--methods", "names", "ours", "--jobs", "2", "--out", str(out)])
     assert done.returncode == 0, done.stdout + done.stderr
     return out
 
@@ -84,7 +84,7 @@ def test_a_stem_taken_from_the_multi_head_run_equals_one_that_ended_there(tmp_pa
     shutil.rmtree(tmp_path / "runs")
     done = program.start([*command, "--methods", "multi_head", "names"])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("finished before") == 2
+    assert done.stdout.count("finished before, in") == 2
     assert [r.split("|")[1].strip() for r in done.stdout.splitlines() if r.startswith("| ")][
         2:
     ] == [

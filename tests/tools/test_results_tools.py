@@ -136,10 +136,21 @@ def test_keys_of_all_cells_reach_the_runs(compare: ModuleType, tmp_path: Path, m
     assert command[command.index("SOLVER.REFIT") + 1] == "False"
 
 
-def test_kept_cells_of_another_configuration_are_refused(
-    compare: ModuleType, tmp_path: Path, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        ({"config": "configs/toy.yaml"}, "of config toy.yaml, not mini.yaml"),
+        ({"cell": {"config": "mini.yaml", "budget": "full", "set": []}}, "budget full, not quick"),
+        (
+            {"cell": {"config": "mini.yaml", "budget": "quick", "set": ["LOG_PERIOD", "9"]}},
+            "of set ['LOG_PERIOD', '9'], not []",
+        ),
+    ],
+)
+def test_kept_cells_of_another_comparison_are_refused(
+    compare: ModuleType, tmp_path: Path, monkeypatch, capsys, kept: dict, message: str
 ) -> None:
-    write_json(tmp_path / "cells/ours_0.json", {"config": "configs/toy.yaml", "seed": 0})
+    write_json(tmp_path / "cells/ours_0.json", {"config": "configs/mini.yaml", "seed": 0, **kept})
     monkeypatch.setattr(
         sys,
         "argv",
@@ -147,7 +158,7 @@ def test_kept_cells_of_another_configuration_are_refused(
          "--out", str(tmp_path / "out"), "--cells", str(tmp_path / "cells")],
     )  # fmt: skip
     assert compare.main() == 2
-    assert "is a cell of configs/toy.yaml, not of" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_links_after_every_event_seed_by_seed(compare: ModuleType, tmp_path: Path) -> None:
