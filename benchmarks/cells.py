@@ -127,7 +127,13 @@ def draw(cells: Cells, path: Path) -> None:
             values = [read(r) for r in cells[method] if read(r) is not None]
             if values:
                 color = "tab:blue" if method == "ours" else "0.75"
-                axis.barh(position, statistics.fmean(values), color=color)
+                mean = statistics.fmean(values)
+                axis.barh(position, mean, color=color)
+                shown = f"{mean:.2f}" if title == "link F1" else f"{mean:.1f}"
+                axis.annotate(
+                    shown, (0, position), xytext=(4, 0), textcoords="offset points", va="center",
+                    fontsize=8, color="white" if method == "ours" else "black",
+                )  # fmt: skip
                 axis.plot(values, [position] * len(values), "k.", markersize=4)
         axis.set_title(title, fontsize=9)
         axis.set_yticks(range(len(methods)), methods, fontsize=8)
