@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -35,7 +36,7 @@ from unilabel.visual.overlay import Color, color_map
 
 PHOTO, TRUTH, OWN = "photo", "truth", "own"
 TITLES = {PHOTO: "photo", TRUTH: "its own labels", OWN: "prediction, its own labels"}
-MOST_ENTRIES = 24  # of the legend
+MOST_LINES = 4  # of the legend of a label space
 
 
 def draw(
@@ -55,42 +56,63 @@ def draw(
         raise UniLabelError(f"{weights} was not trained on {', '.join(unknown)}, but on {names}.")
     sources = [s for s in sources if not datasets or s.name in datasets]
     rows = [(source, index) for source in sources for index in indices]
-    figure = Figure(figsize=(2.8 * len(columns), 2.2 * len(rows)), layout="constrained")
+    asked = [[source.name if column == OWN else column for column in columns] for source, _ in rows]
+    spaces = [name for column in zip(*asked, strict=True) for name in column]
+    spaces = [name for name in dict.fromkeys(spaces) if name not in (PHOTO, TRUTH)]
+    figure = Figure(layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
-    shown: Counter[tuple[str, Color]] = Counter()  # share of the pixels, over all predictions
-    for line, (source, index) in zip(axes, rows, strict=True):
+    shown: dict[str, Counter[tuple[str, Color]]] = defaultdict(Counter)  # shares of the pixels
+    pictures = figure.add_gridspec(len(rows) + len(spaces), len(columns))
+    for line, (source, index) in enumerate(rows):
         samples = source.samples("val")
         image, label = load_sample(source, samples[index % len(samples)])
         space = source.label_space
-        for axis, column in zip(line, columns, strict=True):
+        for place, (column, name) in enumerate(zip(columns, asked[line], strict=True)):
             if column == PHOTO:
                 picture = image
             elif column == TRUTH:
                 ids = np.where(label == 255, space.num_classes, label)
                 picture = color_map(ids, [*space.colors, (0, 0, 0)])
             else:
-                asked = space.name if column == OWN else column
-                answer = predictor.predict(image, asked, short_side=cfg.INPUT.TEST_SHORT_SIDE)
+                answer = predictor.predict(image, name, short_side=cfg.INPUT.TEST_SHORT_SIDE)
                 picture = color_map(answer.labels, answer.colors)
-                for name, color, share in answer.legend():
-                    shown[name, color] += share
+                for entry, color, share in answer.legend():
+                    shown[name][entry, color] += share
+            axis = figure.add_subplot(pictures[line, place])
             axis.imshow(picture, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
-        line[0].set_ylabel(space.name, fontsize=9)
-    for axis, column in zip(axes[0], columns, strict=True):
-        axis.set_title(TITLES.get(column, f"prediction, {column} labels"), fontsize=10)
-    handles = [
-        Patch(fc=np.array(color) / 255, ec="0.6", label=name)
-        for (name, color), _ in shown.most_common(MOST_ENTRIES)
-    ]
+            if place == 0:
+                axis.set_ylabel(space.name, fontsize=9)
+            if line == 0:
+                title = TITLES.get(column, f"prediction, {column} labels")
+                axis.set_title(title, fontsize=10)
+    heights = [2.2] * len(rows)
     per_line = 2 * len(columns) + 1
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=per_line, fontsize=8, frameon=False
-    )
+    for line, name in enumerate(spaces, len(rows)):
+        axis = figure.add_subplot(pictures[line, :])
+        axis.set_title("" if len(spaces) == 1 else f"{name} labels", loc="left", fontsize=9)
+        heights.append(0.2 * add_legend(axis, shown[name], per_line))
+    pictures.set_height_ratios(heights)
+    titles = 0.3 * (len(spaces) + 1)
+    figure.set_size_inches(2.8 * len(columns), sum(heights) + titles)
     with atomic_path(output) as temporary:
         figure.savefig(temporary, dpi=110, format=output.suffix[1:])
+
+
+def add_legend(axis: Axes, shown: Counter[tuple[str, Color]], per_line: int) -> int:
+    """The legend of one label space, since two spaces may give a name different colours.
+
+    Returns:
+        its number of lines.
+    """
+    entries = shown.most_common(MOST_LINES * per_line)
+    axis.set_axis_off()
+    axis.legend(
+        handles=[Patch(fc=np.array(c) / 255, ec="0.6", label=name) for (name, c), _ in entries],
+        loc="upper left", ncols=per_line, fontsize=8, frameon=False, borderaxespad=0,
+    ).set_in_layout(False)  # fmt: skip
+    return -(-len(entries) // per_line)
 
 
 def main() -> int:
