@@ -49,6 +49,22 @@ def test_a_numbered_name_does_not_meet_a_class_of_that_name() -> None:
     assert UnifiedLabelSpace.from_dict(space.to_dict()).names == space.names
 
 
+@given(mappings())
+def test_no_two_labels_have_one_name_or_colour(mapping: LabelMapping) -> None:
+    space = UnifiedLabelSpace.from_mapping(mapping)
+    assert len(set(space.names)) == len(set(space.colors)) == mapping.num_unified
+
+
+def test_a_label_without_free_colour_leaves_later_classes_theirs() -> None:
+    spaces = label_spaces(city="road", idd="a b c")  # road and a have the first colour
+    mapping = LabelMapping.from_stacked(spaces, links(["1 000", "0 100", "0 010", "0 001"]))
+    assert spaces[0].colors[0] == spaces[1].colors[0]
+    colors = UnifiedLabelSpace.from_mapping(mapping).colors
+    assert colors[0] == spaces[0].colors[0]
+    assert colors[2:] == spaces[1].colors[1:]
+    assert len(set(colors)) == 4
+
+
 def test_links_keep_source_and_clipped_weight(space: UnifiedLabelSpace) -> None:
     assert space.links == {
         (0, "city", 0): Link("learned", 0.9),

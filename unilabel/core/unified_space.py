@@ -5,6 +5,7 @@ Letters: K datasets, C classes of all datasets, N unified labels.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -233,9 +234,12 @@ def _read_links(data: Any, spaces: LabelSpaceSet, where: str) -> Sequence[tuple[
 def _names_and_colors(
     mapping: LabelMapping,
 ) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
-    """Each unified label is called after its most specific class: the one with fewest labels."""
+    """Each unified label is called after its most specific class: the one with fewest labels.
+
+    It has the colour of that class or another of its classes, or a free one: no two look the same.
+    """
     names: list[str] = []
-    colors: list[tuple[int, int, int]] = []
+    colors: dict[int, tuple[int, int, int]] = {}
     taken_colors: set[tuple[int, int, int]] = set()
     widths = {n: m.sum(0).tolist() for n, m in mapping.matrices.items()}
     classes = {n: mapping.class_of(n).tolist() for n in mapping.matrices}
@@ -254,11 +258,15 @@ def _names_and_colors(
             number += 1
             numbered = f"{name} ({number})"
         names.append(numbered)
-        free = [c for _, _, c in options if c not in taken_colors]
-        color = free[0] if free else default_color(row + 1)
-        taken_colors.add(color)
-        colors.append(color)
-    return tuple(names), tuple(colors)
+        free = [color for _, _, color in options if color not in taken_colors]
+        if free:
+            colors[row] = free[0]
+            taken_colors.add(free[0])
+    others = (c for c in map(default_color, itertools.count()) if c not in taken_colors)
+    for row in range(mapping.num_unified):
+        if row not in colors:  # only now: a free colour may be that of a later class
+            colors[row] = next(others)
+    return tuple(names), tuple(colors[row] for row in range(mapping.num_unified))
 
 
 def class_relations(mapping: LabelMapping) -> list[dict[str, Any]]:
