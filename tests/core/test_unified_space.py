@@ -41,6 +41,17 @@ def test_names_are_numbered_apart() -> None:
     assert UnifiedLabelSpace.from_mapping(mapping).names == ("road", "road (2)", "a", "b", "unused")
 
 
+def test_names_say_what_tells_labels_apart() -> None:
+    spaces = label_spaces(city="house tree", town="house tree", idd="far near")
+    rows = links(["10 10 10", "10 10 01", "01 01 10", "01 01 01"])
+    space = UnifiedLabelSpace.from_mapping(LabelMapping.from_stacked(spaces, rows))
+    assert space.names == ("house (far)", "house (near)", "tree (far)", "tree (near)")
+    # the first two differ in nothing, and the last has nothing that tells it apart
+    rows = links(["10 10 10", "10 10 10", "10 10 01", "01 01 01", "01 01 00"])
+    space = UnifiedLabelSpace.from_mapping(LabelMapping.from_stacked(spaces, rows))
+    assert space.names == ("far", "far (2)", "near", "tree (near)", "tree")
+
+
 def test_a_numbered_name_does_not_meet_a_class_of_that_name() -> None:
     spaces = LabelSpaceSet([label_space("city", "road"), label_space("idd", "road (2)", "unused")])
     rows = links(["1 00", "1 00", "0 10", "0 01", "0 00"])

@@ -24,6 +24,7 @@ SCHEMA = "unilabel/label_space"
 VERSION = 1
 SOURCES = ("learned", "text", "human")
 MAX_UNIFIED = 20_000
+LONGEST_PAIR = 80  # characters of two class names that make the name of a unified label
 
 
 @dataclass(frozen=True)
@@ -238,26 +239,21 @@ def _names_and_colors(
 
     It has the colour of that class or another of its classes, or a free one: no two look the same.
     """
-    names: list[str] = []
+    classes: list[list[str]] = []  # of every unified label, the most specific one first
     colors: dict[int, tuple[int, int, int]] = {}
     taken_colors: set[tuple[int, int, int]] = set()
     widths = {n: m.sum(0).tolist() for n, m in mapping.matrices.items()}
-    classes = {n: mapping.class_of(n).tolist() for n in mapping.matrices}
+    columns = {n: mapping.class_of(n).tolist() for n in mapping.matrices}
     for row in range(mapping.num_unified):
         options = []
         for space in mapping.label_spaces:
-            column = classes[space.name][row]
+            column = columns[space.name][row]
             if column >= 0:
                 width = widths[space.name][column]
                 options.append((width, space.class_names[column], space.colors[column]))
         votes = Counter(name for _, name, _ in options)
         options.sort(key=lambda o: (o[0], -votes[o[1]], len(o[1]), o[1]))
-        name = options[0][1] if options else "unused"
-        numbered, number = name, 1
-        while numbered in names:  # a class itself may be called "road (2)"
-            number += 1
-            numbered = f"{name} ({number})"
-        names.append(numbered)
+        classes.append([name for _, name, _ in options] or ["unused"])
         free = [color for _, _, color in options if color not in taken_colors]
         if free:
             colors[row] = free[0]
@@ -266,7 +262,36 @@ def _names_and_colors(
     for row in range(mapping.num_unified):
         if row not in colors:  # only now: a free colour may be that of a later class
             colors[row] = next(others)
-    return tuple(names), tuple(colors[row] for row in range(mapping.num_unified))
+    return _distinct_names(classes), tuple(colors[row] for row in range(mapping.num_unified))
+
+
+def _distinct_names(classes: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """N distinct names: of labels that share their first class, with what tells them apart.
+
+    Two kinds of building become "building (far objects)" and "building (road side objects)"; only
+    where no class does that, or for one label of several, they are numbered.
+
+    Args:
+        classes: the classes of every unified label, most specific first, at least one.
+    """
+    sharing: dict[str, Counter[str]] = {}  # first class -> how many of its labels have a class
+    for first, *rest in classes:
+        sharing.setdefault(first, Counter()).update({first, *rest})
+    names: list[str] = []
+    taken: set[str] = set()
+    for first, *rest in classes:
+        name = first
+        if sharing[first][first] > 1:
+            own = [other for other in rest if sharing[first][other] == 1]
+            if own and len(first) + len(own[0]) < LONGEST_PAIR:
+                name = f"{first} ({own[0]})"
+        numbered, number = name, 1
+        while numbered in taken:  # a class itself may be called "road (2)"
+            number += 1
+            numbered = f"{name} ({number})"
+        names.append(numbered)
+        taken.add(numbered)
+    return tuple(names)
 
 
 def class_relations(mapping: LabelMapping) -> list[dict[str, Any]]:
