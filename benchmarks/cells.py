@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ REPORTED = {
     "text_cluster": 53.4,
     "no_gnn": 54.9,
     "paper": 56.4,
+}
+
+SCORES: dict[str, Callable[[dict[str, Any]], float | None]] = {
+    "mean mIoU": lambda run: run["mean_miou"],
+    "mIoU of the unified argmax": lambda run: run.get("mean_unified_miou"),
+    "link F1": lambda run: run.get("relations", {}).get("f1"),
 }
 
 
@@ -111,6 +117,30 @@ def links_markdown(cells: Cells) -> str:
     return "\n".join(lines) + "\n"
 
 
+def parts_markdown(cells: Cells, base: str = "ours") -> str:
+    """How far ``base`` is above every other method, on the seeds that both have; "" without it.
+
+    Seeds differ more than methods do, so only differences on one seed tell what a part is worth.
+    """
+    of_base = {run["seed"]: run for run in cells.get(base, [])}
+    lines = [f"| {base} above | seeds | mean mIoU | unified argmax | F1 |", "|" + " --- |" * 5]
+    for method, runs in cells.items():
+        pairs = [(of_base[r["seed"]], r) for r in runs if r["seed"] in of_base]
+        if method == base or not pairs:
+            continue
+        row = [method, ", ".join(str(run["seed"]) for _, run in pairs)]
+        for digits, read in zip((2, 2, 3), SCORES.values(), strict=True):
+            known = [(read(one), read(two)) for one, two in pairs]
+            values = [one - two for one, two in known if one is not None and two is not None]
+            if not values:
+                row.append("-")
+                continue
+            each = ", ".join(f"{value:+.{digits}f}" for value in values)
+            row.append(f"{statistics.fmean(values):+.{digits}f} ({each})")
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines) + "\n" if len(lines) > 2 else ""
+
+
 def draw(cells: Cells, path: Path) -> None:
     """Mean mIoU, mIoU of the unified argmax and link F1 of every method, as points.
 
@@ -121,12 +151,7 @@ def draw(cells: Cells, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3, sharey=True)
     methods = list(cells)[::-1]
-    readers = (
-        ("mean mIoU", lambda r: r["mean_miou"]),
-        ("mIoU of the unified argmax", lambda r: r.get("mean_unified_miou")),
-        ("link F1", lambda r: r.get("relations", {}).get("f1")),
-    )
-    for axis, (title, read) in zip(axes, readers, strict=True):
+    for axis, (title, read) in zip(axes, SCORES.items(), strict=True):
         for position, method in enumerate(methods):
             values = [read(r) for r in cells[method] if read(r) is not None]
             if values:

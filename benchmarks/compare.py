@@ -35,7 +35,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from cells import draw, links_markdown, markdown, read_cells
+from cells import draw, links_markdown, markdown, parts_markdown, read_cells
 from detectron2.config import CfgNode
 from methods import CONTINUES, LATER_KEYS, METHODS
 
@@ -266,9 +266,10 @@ def main() -> int:
         table = markdown(cells)
         with atomic_path(args.out / "table.md") as temporary:
             temporary.write_text(table, encoding="utf-8")
-        if links := links_markdown(cells):
-            with atomic_path(args.out / "links.md") as temporary:
-                temporary.write_text(links, encoding="utf-8")
+        for name, text in (("links", links_markdown(cells)), ("parts", parts_markdown(cells))):
+            if text:
+                with atomic_path(args.out / f"{name}.md") as temporary:
+                    temporary.write_text(text, encoding="utf-8")
         draw(cells, args.out / "table.png")
     except UniLabelError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -183,3 +183,22 @@ def test_links_after_every_event_seed_by_seed(compare: ModuleType, tmp_path: Pat
         "| ours | 0.800, 0.700 | 0.900, 0.750 | 0.850, 0.750 |",
     ]
     assert compare.links_markdown({"single": cells["single"]}) == ""
+
+
+def test_what_parts_are_worth_is_compared_seed_by_seed(compare: ModuleType) -> None:
+    def run(seed: int, miou: float, f1: float | None = None) -> dict:
+        relations = {} if f1 is None else {"relations": {"f1": f1}}
+        return {"seed": seed, "mean_miou": miou, **relations}
+
+    cells = {
+        "multi_head": [run(0, 60.0), run(2, 62.5), run(3, 0.0)],
+        "ours": [run(0, 61.0, 0.9), run(1, 99.0, 0.9), run(2, 62.0, 0.8)],
+        "ours_no_gnn": [run(2, 60.0, 0.85)],
+        "ours_no_fit": [run(7, 60.0, 0.85)],  # no seed in common
+    }
+    lines = compare.parts_markdown(cells).splitlines()
+    assert lines[2:] == [
+        "| multi_head | 0, 2 | +0.25 (+1.00, -0.50) | - | - |",
+        "| ours_no_gnn | 2 | +2.00 (+2.00) | - | -0.050 (-0.050) |",
+    ]
+    assert compare.parts_markdown({"ours": cells["ours"]}) == ""
