@@ -17,7 +17,8 @@ from torch import Tensor
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
 
-MAX_CLASSES = 255  # label maps are 8-bit and 255 is the ignore label
+IGNORE = 255  # label of pixels without a class, everywhere inside the program
+MAX_CLASSES = 255  # label maps are 8-bit, and IGNORE is one of the values
 MAX_TEXT = 2000  # characters of a name or description
 
 

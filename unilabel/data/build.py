@@ -18,7 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch.utils.data import DataLoader, Dataset
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.label_space import IGNORE, LabelSpaceSet
 from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
 from unilabel.data import bad_samples
 from unilabel.data.augment import TrainAugmentation, resize_short_side
@@ -37,8 +37,6 @@ from unilabel.data.sources import (
 from unilabel.text.prompts import with_descriptions
 
 logger = logging.getLogger(__name__)
-
-VOID = 255  # label of pixels without a class
 
 
 def build_sources(cfg: CfgNode) -> list[DatasetSource]:
@@ -140,7 +138,7 @@ class TrainDataset(Dataset):
         sample = self.samples[draw.dataset][draw.index]
         rng = np.random.default_rng(draw.key)
         label = source.decode_label(sample.label)
-        unlabelled = label.min() == VOID
+        unlabelled = label.min() == IGNORE
         window = self.augment.choose(label, rng)
         reduction = window.reduction if sample.image.lower().endswith(JPEG_SUFFIXES) else 1
         image = read_image(sample.image, reduction)
@@ -190,7 +188,7 @@ class EvalDataset(Dataset):
             if not self.skip:
                 raise
             logger.warning("bad sample left out: %s", error)
-            image, label = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), VOID, np.uint8)
+            image, label = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), IGNORE, np.uint8)
         resized = resize_short_side(image, self.short_side)
         item = _item(self.source, self.dataset_id, sample, resized, label, label.shape)
         if self.spaces is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from unilabel.core.label_space import IGNORE
 from unilabel.data.dataset_files import FileTree, PatternKey, SplitRule
 from unilabel.data.label_decoders import (
     ColorDecoder,
@@ -19,7 +20,7 @@ from unilabel.data.label_decoders import (
     PanopticDecoder,
     PolygonDecoder,
 )
-from unilabel.data.raw_labels import IGNORE, RawLabels
+from unilabel.data.raw_labels import RawLabels
 from unilabel.data.split_rules import (
     WILDDASH_KEEP_BENCHMARK,
     ListFile,

@@ -21,9 +21,9 @@ from PIL import Image, ImageDraw
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
+from unilabel.core.label_space import IGNORE
 from unilabel.data.headers import MAX_PIXELS
 from unilabel.data.mat_files import read_array
-from unilabel.data.raw_labels import IGNORE
 from unilabel.data.sources import read_id_png, read_image
 
 UNKNOWN = 254  # marks values without a meaning while a file is decoded; no dataset has that class

@@ -14,9 +14,7 @@ from typing import Any
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
-from unilabel.core.label_space import LabelSpace
-
-IGNORE = 255
+from unilabel.core.label_space import IGNORE, LabelSpace
 
 # Values of the label files that mean "no class", where the table names them only in words.
 _VOID_VALUES: Mapping[str, tuple[int, ...]] = {
