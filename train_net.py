@@ -24,22 +24,6 @@ import warnings
 # Threads that wait must not spin: beside other programs on the same cores that slows training
 # several times. Has to be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-
-import torch  # noqa: E402
-from detectron2.config import CfgNode  # noqa: E402
-from detectron2.engine import launch  # noqa: E402
-from detectron2.utils import comm  # noqa: E402
-from detectron2.utils.logger import setup_logger  # noqa: E402
-
-import unilabel.modeling  # noqa: E402, F401  registers backbone and meta-architecture
-from unilabel.config import load_config  # noqa: E402
-from unilabel.core.errors import UniLabelError  # noqa: E402
-from unilabel.core.io import atomic_path  # noqa: E402
-from unilabel.engine import run  # noqa: E402
-from unilabel.engine.distributed import init_from_environment  # noqa: E402
-
-logger = logging.getLogger("unilabel")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -65,6 +49,27 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="overrides, see unilabel/config.py",
     )
     return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    parse_arguments()  # --help and wrong options are answered before the slow imports
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+import torch  # noqa: E402
+from detectron2.config import CfgNode  # noqa: E402
+from detectron2.engine import launch  # noqa: E402
+from detectron2.utils import comm  # noqa: E402
+from detectron2.utils.logger import setup_logger  # noqa: E402
+
+import unilabel.modeling  # noqa: E402, F401  registers backbone and meta-architecture
+from unilabel.config import load_config  # noqa: E402
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import atomic_path  # noqa: E402
+from unilabel.engine import run  # noqa: E402
+from unilabel.engine.distributed import init_from_environment  # noqa: E402
+
+logger = logging.getLogger("unilabel")
 
 
 def setup(args: argparse.Namespace) -> CfgNode:

@@ -24,20 +24,6 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-
-from PIL import Image  # noqa: E402
-
-from unilabel.core.errors import UniLabelError  # noqa: E402
-from unilabel.core.io import atomic_path, write_json  # noqa: E402
-from unilabel.demo_app.images import SUFFIXES, ImageLimits, decode_image  # noqa: E402
-from unilabel.demo_app.outputs import label_png, prediction_record  # noqa: E402
-from unilabel.demo_app.weights import find_weights  # noqa: E402
-from unilabel.predictor import Prediction, UniLabelPredictor, build_predictor  # noqa: E402
-from unilabel.visual.overlay import Image8, overlay, with_legend  # noqa: E402
-
-LIMITS = ImageLimits(max_bytes=2**30, max_pixels=400_000_000, max_side=0)
-
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
@@ -78,6 +64,24 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--window", type=int, default=0, metavar="PIXELS", help="cut large images into windows"
     )
     return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    parse_arguments()  # --help and wrong options are answered before the slow imports
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+from PIL import Image  # noqa: E402
+
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import atomic_path, write_json  # noqa: E402
+from unilabel.demo_app.images import SUFFIXES, ImageLimits, decode_image  # noqa: E402
+from unilabel.demo_app.outputs import label_png, prediction_record  # noqa: E402
+from unilabel.demo_app.weights import find_weights  # noqa: E402
+from unilabel.predictor import Prediction, UniLabelPredictor, build_predictor  # noqa: E402
+from unilabel.visual.overlay import Image8, overlay, with_legend  # noqa: E402
+
+LIMITS = ImageLimits(max_bytes=2**30, max_pixels=400_000_000, max_side=0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,6 +26,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of this tool."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML of configs/")
+    parser.add_argument(
+        "--unified", type=int, default=0, metavar="N", help="unified labels (default: all classes)"
+    )
+    parser.add_argument(
+        "--tflops", type=float, default=0.0, help="10^12 multiply-adds a second (default: measure)"
+    )
+    parser.add_argument("--num-gpus", type=int, default=1, help="GPUs of the run (default: 1)")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="configuration overrides")
+    return parser
+
+
+if __name__ == "__main__":
+    build_parser().parse_args()  # --help and wrong options are answered before the slow imports
+
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 import torch  # noqa: E402
@@ -47,23 +68,6 @@ TEXT_DIMS = {"hashed": 384, "minilm": 384, "sentence": 768, "llama": 4096}
 ADAM_BYTES = 16  # weight, gradient and two moments of a trained parameter, float32
 PROBE_SIDE = 128  # pixels of the image that is counted and timed
 GIB = 2**30
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Options of this tool."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML of configs/")
-    parser.add_argument(
-        "--unified", type=int, default=0, metavar="N", help="unified labels (default: all classes)"
-    )
-    parser.add_argument(
-        "--tflops", type=float, default=0.0, help="10^12 multiply-adds a second (default: measure)"
-    )
-    parser.add_argument("--num-gpus", type=int, default=1, help="GPUs of the run (default: 1)")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="configuration overrides")
-    return parser
 
 
 @dataclass(frozen=True)

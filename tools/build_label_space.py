@@ -25,28 +25,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
-import unilabel
-from unilabel.core.errors import UniLabelError
-from unilabel.core.io import read_json
-from unilabel.core.label_mapping import LabelMapping
-from unilabel.core.label_space import LabelSpaceSet
-from unilabel.core.relations import RelationTruth
-from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.text.arguments import add_label_options, selected_label_spaces
-from unilabel.text.encoders import build_text_encoder
 from unilabel.text.prompts import MODES, label_texts
-from unilabel.text.taxonomy import (
-    SIBLING_SHARE,
-    cluster_nodes,
-    concat_nodes,
-    merge_by_text,
-    merge_texts,
-    name_nodes,
-    sibling_threshold,
-)
 
 METHODS = ("concat", "names", "text_cluster", "text_ilp")
 
@@ -79,9 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sibling-share",
         type=float,
-        default=SIBLING_SHARE,
         help="text_ilp: a link must be more similar than this share of the labels is to its "
-        "nearest sibling (default: %(default)s)",
+        "nearest sibling (default: SIBLING_SHARE of unilabel/text/taxonomy.py)",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:index] (default: cpu)")
     parser.add_argument(
@@ -91,6 +70,31 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", metavar="FILE", help="label_space.json to write")
     return parser
+
+
+if __name__ == "__main__":
+    build_parser().parse_args()  # --help and wrong options are answered before the slow imports
+
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+import unilabel  # noqa: E402
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import read_json  # noqa: E402
+from unilabel.core.label_mapping import LabelMapping  # noqa: E402
+from unilabel.core.label_space import LabelSpaceSet  # noqa: E402
+from unilabel.core.relations import RelationTruth  # noqa: E402
+from unilabel.core.unified_space import UnifiedLabelSpace  # noqa: E402
+from unilabel.text.encoders import build_text_encoder  # noqa: E402
+from unilabel.text.taxonomy import (  # noqa: E402
+    SIBLING_SHARE,
+    cluster_nodes,
+    concat_nodes,
+    merge_by_text,
+    merge_texts,
+    name_nodes,
+    sibling_threshold,
+)
 
 
 def build_links(
@@ -111,8 +115,9 @@ def build_links(
             eps = 1.0 - sibling_threshold(spaces, features)
         notes.update(mode=args.mode, eps=round(eps, 4))
         return cluster_nodes(spaces, features, eps), None, notes
-    merge = merge_by_text(spaces, encoder.encode(merge_texts(spaces)), args.sibling_share)
-    notes.update(sibling_share=args.sibling_share, least_cosine=round(merge.threshold, 4))
+    share = SIBLING_SHARE if args.sibling_share is None else args.sibling_share
+    merge = merge_by_text(spaces, encoder.encode(merge_texts(spaces)), share)
+    notes.update(sibling_share=share, least_cosine=round(merge.threshold, 4))
     return merge.links, merge.weights, notes
 
 

@@ -23,42 +23,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-
-import numpy as np  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from unilabel.core.errors import UniLabelError  # noqa: E402
-from unilabel.core.io import write_json  # noqa: E402
-from unilabel.core.label_space import LabelSpaceSet  # noqa: E402
-from unilabel.data.builtin import builtin_source, datasets_root  # noqa: E402
-from unilabel.data.sources import (  # noqa: E402
-    DatasetSource,
-    Sample,
-    folder_source,
-    load_sample,
-    read_image,
-)
-from unilabel.submission.arguments import add_model_options, build_labeller  # noqa: E402
-from unilabel.submission.calibration import IGNORED, ThresholdSweep, best_point  # noqa: E402
-from unilabel.submission.class_names import meanings_by_name  # noqa: E402
-from unilabel.submission.formats import get_benchmark  # noqa: E402
-from unilabel.submission.frames import list_frames  # noqa: E402
-from unilabel.submission.reported import negative_weight  # noqa: E402
-from unilabel.submission.wilddash import DATASET, VOID  # noqa: E402
-
-SHOWN = range(0, 100, 10)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
-    args = _parser().parse_args(argv)
-    try:
-        calibrate(args)
-    except UniLabelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+from unilabel.data.builtin import builtin_source, datasets_root
+from unilabel.submission.arguments import add_model_options, build_labeller
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,6 +66,45 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", metavar="FILE", help="write all thresholds as JSON")
     return parser
+
+
+if __name__ == "__main__":
+    _parser().parse_args()  # --help and wrong options are answered before the slow imports
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+import numpy as np  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import write_json  # noqa: E402
+from unilabel.core.label_space import LabelSpaceSet  # noqa: E402
+from unilabel.data.sources import (  # noqa: E402
+    DatasetSource,
+    Sample,
+    folder_source,
+    load_sample,
+    read_image,
+)
+from unilabel.submission.calibration import IGNORED, ThresholdSweep, best_point  # noqa: E402
+from unilabel.submission.class_names import meanings_by_name  # noqa: E402
+from unilabel.submission.formats import get_benchmark  # noqa: E402
+from unilabel.submission.frames import list_frames  # noqa: E402
+from unilabel.submission.reported import negative_weight  # noqa: E402
+from unilabel.submission.wilddash import DATASET, VOID  # noqa: E402
+
+SHOWN = range(0, 100, 10)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    args = _parser().parse_args(argv)
+    try:
+        calibrate(args)
+    except UniLabelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def calibrate(args: argparse.Namespace) -> None:

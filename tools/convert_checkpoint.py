@@ -28,25 +28,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-
-from safetensors.torch import save_file as save_safetensors  # noqa: E402
-
-import unilabel.modeling  # noqa: E402, F401  registers backbone and meta-architecture
-from unilabel.core.errors import UniLabelError  # noqa: E402
-from unilabel.core.io import atomic_path  # noqa: E402
-from unilabel.engine.checkpoint import save_file  # noqa: E402
-from unilabel.engine.published import (  # noqa: E402
-    class_order,
-    convert_backbone,
-    convert_release,
-    read_state,
-    split_release,
-    verify_release,
-)
-from unilabel.text.label_tables import PAPER_DATASETS  # noqa: E402
-
-TOLERANCE = 1e-5
+from unilabel.text.label_tables import PAPER_DATASETS
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -73,6 +55,29 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--backbone", default="hrnet_w48", help="timm name (default: hrnet_w48)")
     return parser
+
+
+if __name__ == "__main__":
+    build_parser().parse_args()  # --help and wrong options are answered before the slow imports
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+from safetensors.torch import save_file as save_safetensors  # noqa: E402
+
+import unilabel.modeling  # noqa: E402, F401  registers backbone and meta-architecture
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import atomic_path  # noqa: E402
+from unilabel.engine.checkpoint import save_file  # noqa: E402
+from unilabel.engine.published import (  # noqa: E402
+    class_order,
+    convert_backbone,
+    convert_release,
+    read_state,
+    split_release,
+    verify_release,
+)
+
+TOLERANCE = 1e-5
 
 
 def convert_model(args: argparse.Namespace) -> None:

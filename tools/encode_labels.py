@@ -27,9 +27,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from unilabel.core.errors import UniLabelError
 from unilabel.text.arguments import add_label_options, selected_label_spaces
-from unilabel.text.cache import encode_labels, save_features
 from unilabel.text.prompts import MODES
 
 
@@ -63,6 +61,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=16, help="texts at once (default: 16)")
     parser.add_argument("--force", action="store_true", help="replace an existing output file")
     return parser
+
+
+if __name__ == "__main__":
+    build_parser().parse_args()  # --help and wrong options are answered before the slow imports
+
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.text.cache import encode_labels, save_features  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:

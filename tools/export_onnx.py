@@ -30,6 +30,40 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from unilabel.core.label_space import UNIFIED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of this tool."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", required=True, metavar="FILE", help="model_final.pth")
+    parser.add_argument(
+        "--space",
+        default=UNIFIED,
+        help='"unified" (default), a dataset, an edited label_space.json, or FILE.json:DATASET',
+    )
+    parser.add_argument("--output", required=True, metavar="FILE", help="the ONNX file")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="only this size; default: any size"
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="images of the check (default: random)",
+    )
+    parser.add_argument(
+        "--agreement", type=float, default=0.999, help="least share of equal labels (default 0.999)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    build_parser().parse_args()  # --help and wrong options are answered before the slow imports
+
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 import numpy as np  # noqa: E402
@@ -43,7 +77,7 @@ from unilabel.core.io import atomic_path  # noqa: E402
 from unilabel.core.projection import dataset_logits  # noqa: E402
 from unilabel.data.sources import read_image  # noqa: E402
 from unilabel.modeling.folding import fold_batch_norms  # noqa: E402
-from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor  # noqa: E402
+from unilabel.modeling.meta_arch import UniLabelSegmentor  # noqa: E402
 from unilabel.predictor import UniLabelPredictor, build_predictor  # noqa: E402
 
 OPSET = 17
@@ -91,34 +125,6 @@ class LabelMap(nn.Module):
         if late is not None:
             scores = dataset_logits(scores, late, "probability_sum")
         return scores.argmax(1).to(self.dtype)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Options of this tool."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--weights", required=True, metavar="FILE", help="model_final.pth")
-    parser.add_argument(
-        "--space",
-        default=UNIFIED,
-        help='"unified" (default), a dataset, an edited label_space.json, or FILE.json:DATASET',
-    )
-    parser.add_argument("--output", required=True, metavar="FILE", help="the ONNX file")
-    parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("H", "W"), help="only this size; default: any size"
-    )
-    parser.add_argument(
-        "--images",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="images of the check (default: random)",
-    )
-    parser.add_argument(
-        "--agreement", type=float, default=0.999, help="least share of equal labels (default 0.999)"
-    )
-    return parser
 
 
 def label_map_module(weights: str, space: str) -> tuple[LabelMap, UniLabelPredictor, str]:

@@ -18,17 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-
-from unilabel.core.errors import UniLabelError  # noqa: E402
-from unilabel.core.io import write_json  # noqa: E402
-from unilabel.core.unified_space import UnifiedLabelSpace, class_relations  # noqa: E402
-from unilabel.visual.graph_page import write_graph_page  # noqa: E402
-from unilabel.visual.label_graph import draw_label_graph  # noqa: E402
-
-_FLIPPED = {"equal": "equal", "subset": "superset", "superset": "subset", "overlap": "overlap"}
-_WIDEST = 36  # characters of a column
-
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
@@ -43,6 +32,20 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
+if __name__ == "__main__":
+    parse_arguments()  # --help and wrong options are answered before the slow imports
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import write_json  # noqa: E402
+from unilabel.core.unified_space import UnifiedLabelSpace, class_relations  # noqa: E402
+from unilabel.visual.graph_page import write_graph_page  # noqa: E402
+
+_FLIPPED = {"equal": "equal", "subset": "superset", "superset": "subset", "overlap": "overlap"}
+_WIDEST = 36  # characters of a column
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables; the exit code is 2 after a wrong argument or file."""
     args = parse_arguments(arguments)
@@ -54,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.json:
             write_json(args.json, report)
         if args.graph:
+            from unilabel.visual.label_graph import draw_label_graph  # Matplotlib is slow
+
             draw_label_graph(space, args.graph, Path(args.file).name)
         if args.page:
             write_graph_page(space, args.page, Path(args.file).name)

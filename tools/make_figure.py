@@ -18,23 +18,50 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-
-import unilabel.modeling  # noqa: F401  registers the model
-from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path
-from unilabel.data.build import build_sources
-from unilabel.data.sources import load_sample
-from unilabel.engine.checkpoint import load_file
-from unilabel.engine.loading import config_of
-from unilabel.predictor import build_predictor
-from unilabel.visual.overlay import Color, color_map
-
 PHOTO, TRUTH, OWN = "photo", "truth", "own"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of this tool."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", required=True, help="model_final.pth with a unified space")
+    parser.add_argument("--output", type=Path, required=True, help="PNG, SVG or PDF")
+    parser.add_argument(
+        "--index", type=int, nargs="+", default=[0], help="validation images of each dataset"
+    )
+    parser.add_argument(
+        "--datasets", nargs="+", default=[], help="only these datasets of the model (default: all)"
+    )
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        default=[PHOTO, TRUTH, "unified"],
+        help="photo, truth, own (answer in the dataset's labels), unified, or a dataset's name",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    build_parser().parse_args()  # --help and wrong options are answered before the slow imports
+
+import numpy as np  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.patches import Patch  # noqa: E402
+
+import unilabel.modeling  # noqa: E402, F401  registers the model
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import atomic_path  # noqa: E402
+from unilabel.data.build import build_sources  # noqa: E402
+from unilabel.data.sources import load_sample  # noqa: E402
+from unilabel.engine.checkpoint import load_file  # noqa: E402
+from unilabel.engine.loading import config_of  # noqa: E402
+from unilabel.predictor import build_predictor  # noqa: E402
+from unilabel.visual.overlay import Color, color_map  # noqa: E402
+
 TITLES = {PHOTO: "photo", TRUTH: "its own labels", OWN: "prediction, its own labels"}
 MOST_LINES = 4  # of the legend of a label space
 
@@ -117,24 +144,7 @@ def add_legend(axis: Axes, shown: Counter[tuple[str, Color]], per_line: int) -> 
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--weights", required=True, help="model_final.pth with a unified space")
-    parser.add_argument("--output", type=Path, required=True, help="PNG, SVG or PDF")
-    parser.add_argument(
-        "--index", type=int, nargs="+", default=[0], help="validation images of each dataset"
-    )
-    parser.add_argument(
-        "--datasets", nargs="+", default=[], help="only these datasets of the model (default: all)"
-    )
-    parser.add_argument(
-        "--columns",
-        nargs="+",
-        default=[PHOTO, TRUTH, "unified"],
-        help="photo, truth, own (answer in the dataset's labels), unified, or a dataset's name",
-    )
-    args = parser.parse_args()
+    args = build_parser().parse_args()
     try:
         draw(args.weights, args.output, args.index, args.columns, args.datasets)
     except UniLabelError as error:

@@ -34,63 +34,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-
-import torch  # noqa: E402
-from detectron2.config import CfgNode  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-import unilabel  # noqa: E402
-import unilabel.modeling  # noqa: E402  registers backbone and meta-architecture
-from unilabel.core.errors import UniLabelError  # noqa: E402
-from unilabel.core.label_space import LabelSpaceSet  # noqa: E402
-from unilabel.core.metrics import mean_iou  # noqa: E402
-from unilabel.core.relations import RelationTruth  # noqa: E402
-from unilabel.core.transfer import (  # noqa: E402
-    OBJECTIVES,
-    TransferMapping,
-    assign,
-    fit_mapping,
-    label_iou,
-)
-from unilabel.core.unified_space import UnifiedLabelSpace  # noqa: E402
-from unilabel.data.build import check_first_samples  # noqa: E402
-from unilabel.data.builtin import builtin_names, builtin_source, datasets_root  # noqa: E402
-from unilabel.data.sources import DatasetSource, Sample, folder_source  # noqa: E402
-from unilabel.engine.checkpoint import load_file  # noqa: E402
-from unilabel.engine.evaluate import count  # noqa: E402
-from unilabel.engine.loading import config_of, load_model  # noqa: E402
-from unilabel.evaluation.sem_seg import through_mapping  # noqa: E402
-from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor  # noqa: E402
-from unilabel.text.encoders import build_text_encoder  # noqa: E402
-from unilabel.text.prompts import with_descriptions  # noqa: E402
-from unilabel.text.transfer import transfer_scores, transfer_texts  # noqa: E402
+from unilabel.data.builtin import builtin_names, builtin_source, datasets_root
 
 METHODS = ("images", "text", "file")
-
-
-@dataclass(frozen=True)
-class Model:
-    """A loaded model with its configuration."""
-
-    cfg: CfgNode
-    network: UniLabelSegmentor
-    unified: UnifiedLabelSpace | None
-
-    def names(self, space: str) -> tuple[str, ...]:
-        """Names of the labels of one of its label spaces."""
-        if space == UNIFIED and self.unified is not None:
-            return self.unified.names
-        return self.network.label_spaces.get(space).class_names
-
-    def links(self, space: str) -> Tensor:
-        """(N, S) bool: the classes that each label of a space stands for."""
-        spaces = self.network.label_spaces
-        if space == UNIFIED and self.unified is not None:
-            return self.unified.mapping.stacked()
-        index = spaces.dataset_index(space)
-        start, stop = spaces.class_offsets[index : index + 2]
-        return torch.eye(spaces.total, dtype=torch.bool)[start:stop]
+OBJECTIVES = ("cost", "miou")  # of unilabel.core.transfer
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -134,6 +81,64 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="configuration overrides")
     return parser
+
+
+if __name__ == "__main__":
+    build_parser().parse_args()  # --help and wrong options are answered before the slow imports
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+import torch  # noqa: E402
+from detectron2.config import CfgNode  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+import unilabel  # noqa: E402
+import unilabel.modeling  # noqa: E402  registers backbone and meta-architecture
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.label_space import UNIFIED, LabelSpaceSet  # noqa: E402
+from unilabel.core.metrics import mean_iou  # noqa: E402
+from unilabel.core.relations import RelationTruth  # noqa: E402
+from unilabel.core.transfer import (  # noqa: E402
+    TransferMapping,
+    assign,
+    fit_mapping,
+    label_iou,
+)
+from unilabel.core.unified_space import UnifiedLabelSpace  # noqa: E402
+from unilabel.data.build import check_first_samples  # noqa: E402
+from unilabel.data.sources import DatasetSource, Sample, folder_source  # noqa: E402
+from unilabel.engine.checkpoint import load_file  # noqa: E402
+from unilabel.engine.evaluate import count  # noqa: E402
+from unilabel.engine.loading import config_of, load_model  # noqa: E402
+from unilabel.evaluation.sem_seg import through_mapping  # noqa: E402
+from unilabel.modeling.meta_arch import UniLabelSegmentor  # noqa: E402
+from unilabel.text.encoders import build_text_encoder  # noqa: E402
+from unilabel.text.prompts import with_descriptions  # noqa: E402
+from unilabel.text.transfer import transfer_scores, transfer_texts  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model with its configuration."""
+
+    cfg: CfgNode
+    network: UniLabelSegmentor
+    unified: UnifiedLabelSpace | None
+
+    def names(self, space: str) -> tuple[str, ...]:
+        """Names of the labels of one of its label spaces."""
+        if space == UNIFIED and self.unified is not None:
+            return self.unified.names
+        return self.network.label_spaces.get(space).class_names
+
+    def links(self, space: str) -> Tensor:
+        """(N, S) bool: the classes that each label of a space stands for."""
+        spaces = self.network.label_spaces
+        if space == UNIFIED and self.unified is not None:
+            return self.unified.mapping.stacked()
+        index = spaces.dataset_index(space)
+        start, stop = spaces.class_offsets[index : index + 2]
+        return torch.eye(spaces.total, dtype=torch.bool)[start:stop]
 
 
 def read_model(args: argparse.Namespace) -> Model:

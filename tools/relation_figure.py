@@ -15,16 +15,31 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path
-from unilabel.core.relations import RelationTruth
-from unilabel.core.unified_space import UnifiedLabelSpace
+def build_parser() -> argparse.ArgumentParser:
+    """Options of this tool."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--label-space", required=True, help="label_space.json of a run")
+    parser.add_argument("--relations", required=True, help="relations.json, the known ones")
+    parser.add_argument("--output", type=Path, required=True, help="PNG, SVG or PDF")
+    return parser
+
+
+if __name__ == "__main__":
+    build_parser().parse_args()  # --help and wrong options are answered before the slow imports
+
+import numpy as np  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.colors import ListedColormap  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.patches import Patch  # noqa: E402
+
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import atomic_path  # noqa: E402
+from unilabel.core.relations import RelationTruth  # noqa: E402
+from unilabel.core.unified_space import UnifiedLabelSpace  # noqa: E402
 
 KINDS = (
     ("not related", "#ffffff"),
@@ -88,13 +103,7 @@ def draw(label_space: str, relations: str, output: Path) -> dict[str, int]:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--label-space", required=True, help="label_space.json of a run")
-    parser.add_argument("--relations", required=True, help="relations.json, the known ones")
-    parser.add_argument("--output", type=Path, required=True, help="PNG, SVG or PDF")
-    args = parser.parse_args()
+    args = build_parser().parse_args()
     try:
         counts = draw(args.label_space, args.relations, args.output)
     except UniLabelError as error:

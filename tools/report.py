@@ -21,31 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-
-from unilabel.core.errors import UniLabelError  # noqa: E402
-from unilabel.core.io import atomic_path, read_json  # noqa: E402
-from unilabel.core.metrics import iou_from_confusion, mean_iou, update_confusion  # noqa: E402
-from unilabel.data.build import build_sources, generate_toy_world  # noqa: E402
-from unilabel.data.sources import DatasetSource, load_sample, read_image  # noqa: E402
-from unilabel.demo_app.weights import find_weights  # noqa: E402
-from unilabel.engine.checkpoint import load_file  # noqa: E402
-from unilabel.engine.loading import config_of  # noqa: E402
-from unilabel.predictor import UniLabelPredictor, build_predictor  # noqa: E402
-from unilabel.visual.overlay import overlay  # noqa: E402
-from unilabel.visual.report_page import (  # noqa: E402
-    DatasetReport,
-    Example,
-    numbers_of,
-    report_html,
-)
-
-UNIFIED = "unified"
-OPACITY = 0.7
-
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
@@ -66,6 +41,35 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--input", nargs="*", default=[], metavar="IMAGE", help="images to show")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    parse_arguments()  # --help and wrong options are answered before the slow imports
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from unilabel.core.errors import UniLabelError  # noqa: E402
+from unilabel.core.io import atomic_path, read_json  # noqa: E402
+from unilabel.core.label_space import UNIFIED  # noqa: E402
+from unilabel.core.metrics import iou_from_confusion, mean_iou, update_confusion  # noqa: E402
+from unilabel.data.build import build_sources, generate_toy_world  # noqa: E402
+from unilabel.data.sources import DatasetSource, load_sample, read_image  # noqa: E402
+from unilabel.demo_app.weights import find_weights  # noqa: E402
+from unilabel.engine.checkpoint import load_file  # noqa: E402
+from unilabel.engine.loading import config_of  # noqa: E402
+from unilabel.predictor import UniLabelPredictor, build_predictor  # noqa: E402
+from unilabel.visual.overlay import overlay  # noqa: E402
+from unilabel.visual.report_page import (  # noqa: E402
+    DatasetReport,
+    Example,
+    numbers_of,
+    report_html,
+)
+
+OPACITY = 0.7
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

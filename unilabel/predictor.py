@@ -19,13 +19,14 @@ import unilabel.modeling  # noqa: F401  (registers backbones and meta-architectu
 from unilabel.core.compatibility import check_label_space
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
+from unilabel.core.label_space import UNIFIED
 from unilabel.core.projection import dataset_logits
 from unilabel.core.transfer import SCHEMA as TRANSFER_SCHEMA
 from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.augment import resize_short_side
 from unilabel.engine.loading import config_of, load_model
-from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor, upsample_rows
+from unilabel.modeling.meta_arch import UniLabelSegmentor, upsample_rows
 from unilabel.modeling.packing import prepare_network
 from unilabel.modeling.windows import MIN_SIDE, embed_in_windows, resample, resize_pixels
 

@@ -186,3 +186,12 @@ def test_bad_sets_are_refused() -> None:
         LabelSpaceSet([label_space("city", "road"), label_space("city", "car")])
     with pytest.raises(UniLabelError, match="unknown dataset 'City'; this label space knows: city"):
         label_spaces(city="road").dataset_index("City")
+
+
+def test_name_of_the_unified_label_space_is_reserved() -> None:
+    data = {"name": "unified", "classes": [{"id": 0, "name": "road"}]}
+    message = "a dataset is called 'unified', which is the name of the unified label space; give it"
+    with pytest.raises(UniLabelError, match=f"classes.json: {message}"):
+        LabelSpace.from_dict(data, "classes.json")
+    with pytest.raises(UniLabelError, match=message):
+        LabelSpace("unified", ("road",), ((1, 2, 3),))

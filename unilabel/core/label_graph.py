@@ -7,14 +7,17 @@ G hidden dim, D embedding dim. Node order: dataset labels first, then unified la
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.nn import DenseGraphConv
 
 from unilabel.core.adjacency import message_weights, soft_mapping
 from unilabel.core.errors import UniLabelError
+
+if TYPE_CHECKING:
+    from torch_geometric.nn import DenseGraphConv
 
 
 class LabelGraph(nn.Module):
@@ -56,6 +59,9 @@ class LabelGraph(nn.Module):
         Raises:
             UniLabelError: the number of labels disagrees.
         """
+        # Slow to import (PyG loads transformers where it is installed), and of use for graphs only.
+        from torch_geometric.nn import DenseGraphConv
+
         super().__init__()
         total = sum(num_classes)
         if text_features.shape[0] != total or edge_logits.shape[1] != total:

@@ -9,14 +9,15 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, overload
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
 
+if TYPE_CHECKING:  # torch would be slow to import for those who only read names
+    from torch import Tensor
+
+UNIFIED = "unified"  # name of the unified label space among the answers of a model
 IGNORE = 255  # label of pixels without a class, everywhere inside the program
 MAX_CLASSES = 255  # label maps are 8-bit, and IGNORE is one of the values
 MAX_TEXT = 2000  # characters of a name or description
@@ -66,6 +67,11 @@ class LabelSpace:
     descriptions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.name == UNIFIED:
+            raise UniLabelError(
+                f"a dataset is called {UNIFIED!r}, which is the name of the unified label space; "
+                'give it another "name".'
+            )
         if not 1 <= len(self.class_names) <= MAX_CLASSES:
             raise UniLabelError(
                 f"label space {self.name!r} has {len(self.class_names)} classes, expected 1 to "
@@ -254,7 +260,7 @@ class LabelSpaceSet(Sequence[LabelSpace]):
 
     def split(self, tensor: Tensor, dim: int = -1) -> list[Tensor]:
         """Cut a tensor of size C along ``dim`` into K tensors of size C_i."""
-        return list(torch.split(tensor, self.num_classes, dim=dim))
+        return list(tensor.split(self.num_classes, dim=dim))
 
     def label_names(self) -> list[str]:
         """C names ``dataset:class``."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.label_space import UNIFIED
 from unilabel.core.transfer import TransferMapping
 from unilabel.demo_app.engine import Engine, Picture
 from unilabel.demo_app.images import decode_image
@@ -21,7 +22,6 @@ from unilabel.demo_app.session import (
     read_mapping,
 )
 from unilabel.demo_app.uploads import Inbox
-from unilabel.modeling.meta_arch import UNIFIED
 from unilabel.predictor import is_transfer_mapping
 
 logger = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from unilabel.core.label_space import UNIFIED
 from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.demo_app.engine import Picture, next_run
 from unilabel.demo_app.outputs import label_png, prediction_record
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.suspicion import suspicious_links
-from unilabel.modeling.meta_arch import UNIFIED
 from unilabel.predictor import Prediction
 from unilabel.visual.graph_layout import DATASET_COLORS
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
+from unilabel.core.label_space import UNIFIED
 from unilabel.demo_app.engine import Engine, Picture
 from unilabel.demo_app.payloads import picture_url
-from unilabel.modeling.meta_arch import UNIFIED
 
 MAX_CROPS = 3
 MIN_PIXELS = 12  # of a label in a picture to be shown

@@ -8,12 +8,12 @@ from typing import Any
 import gradio as gr
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.label_space import UNIFIED
 from unilabel.demo_app import actions, components, exports, images, video
 from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.payloads import review_payload
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.uploads import Inbox
-from unilabel.modeling.meta_arch import UNIFIED
 
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "minimal"}
 PRIVATE = {**MODEL, "api_visibility": "private"}

@@ -18,13 +18,14 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.label_space import UNIFIED
 from unilabel.core.metrics import iou_from_confusion, mean_iou
 from unilabel.core.relations import RelationTruth
 from unilabel.data.build import build_eval_loader
 from unilabel.data.sources import DatasetSource, read_id_png, resolve_file
 from unilabel.evaluation.atoms import read_atoms, score_atoms
 from unilabel.evaluation.sem_seg import SpaceConfusionEvaluator, through_mapping
-from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor
+from unilabel.modeling.meta_arch import UniLabelSegmentor
 
 logger = logging.getLogger(__name__)
 

@@ -21,11 +21,11 @@ from torch import Tensor
 from unilabel.config import add_unilabel_config
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_mapping import LabelMapping
-from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.label_space import UNIFIED, LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine.segmentor import build_segmentor
 from unilabel.modeling.backbone import TimmBackbone
-from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor
+from unilabel.modeling.meta_arch import UniLabelSegmentor
 from unilabel.modeling.published_forward import hrnet_features, published_logits
 from unilabel.text.label_tables import VARIANT_MARK, load_label_spaces
 

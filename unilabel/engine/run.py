@@ -37,7 +37,6 @@ from unilabel.engine.hooks import CheckpointHook, ProgressHook
 from unilabel.engine.loading import load_model
 from unilabel.engine.trainer import UniLabelTrainer
 from unilabel.modeling.meta_arch import UniLabelSegmentor
-from unilabel.visual.label_graph import draw_label_graph
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +168,8 @@ def save_final(
     save_file(folder / FINAL_MODEL, content)
     write_json(folder / "results.json", results)
     if space is not None:
+        from unilabel.visual.label_graph import draw_label_graph  # Matplotlib is slow to import
+
         space.save(folder / "label_space.json")
         draw_label_graph(space, folder / "label_graph.png")
 

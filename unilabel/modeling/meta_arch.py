@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.fused_loss import upsampled_cross_entropy, upsampled_marginal_cross_entropy
-from unilabel.core.label_space import IGNORE, LabelSpaceSet
+from unilabel.core.label_space import IGNORE, UNIFIED, LabelSpaceSet
 from unilabel.core.losses import reduce_pixel_loss
 from unilabel.core.prediction import upsampled_labels
 from unilabel.core.projection import labels_at_cells
@@ -24,7 +24,6 @@ from unilabel.core.upsampling import upsampled_rows
 from unilabel.modeling.heads import MultiSegHead, UniSegHead
 from unilabel.modeling.pixel_decoder import PixelDecoder
 
-UNIFIED = "unified"  # name of the unified label space among the answers
 
 
 @META_ARCH_REGISTRY.register()

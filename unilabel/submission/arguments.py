@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from unilabel.core.errors import UniLabelError
-from unilabel.predictor import UniLabelPredictor, build_predictor
 from unilabel.submission.formats import Benchmark
-from unilabel.submission.label_table import LabelTable, learned_table, read_table
-from unilabel.submission.labeller import InferenceOptions, Labeller
 from unilabel.submission.void import SYNTAX, VoidPolicy
 from unilabel.submission.wilddash import DATASET
-from unilabel.submission.zero_shot import class_meanings, zero_shot_table
+
+if TYPE_CHECKING:  # the network is slow to import; the command line is read before
+    from unilabel.predictor import UniLabelPredictor
+    from unilabel.submission.label_table import LabelTable
+    from unilabel.submission.labeller import Labeller
 
 LEARNED, ZERO_SHOT, AUTO = "learned", "zero-shot", "auto"
 
@@ -69,6 +71,9 @@ def build_labeller(args: argparse.Namespace, benchmark: Benchmark) -> Labeller:
     Raises:
         UniLabelError: an option is wrong, or a file is missing or does not fit.
     """
+    from unilabel.predictor import build_predictor
+    from unilabel.submission.labeller import InferenceOptions, Labeller
+
     if not args.weights:
         raise UniLabelError("--weights is missing: name the model_final.pth of a training run.")
     predictor = build_predictor(args.weights, args.device, args.label_space)
@@ -84,6 +89,9 @@ def label_table(
     args: argparse.Namespace, benchmark: Benchmark, predictor: UniLabelPredictor
 ) -> LabelTable:
     """The mapping that ``--mapping`` names."""
+    from unilabel.submission.label_table import learned_table, read_table
+    from unilabel.submission.zero_shot import class_meanings, zero_shot_table
+
     spaces, own = predictor.model.label_spaces, predictor.label_space
     way = args.mapping
     if way == AUTO:

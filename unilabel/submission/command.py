@@ -6,9 +6,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import unilabel
 from unilabel.core.errors import UniLabelError
@@ -17,8 +15,10 @@ from unilabel.submission.checking import ArchiveReport, check_archive
 from unilabel.submission.formats import Benchmark
 from unilabel.submission.frames import Frame, country_split, frame_notes, list_frames
 from unilabel.submission.job import SubmissionJob, file_digest
-from unilabel.submission.labeller import Labeller
 from unilabel.submission.wilddash import BENCHMARK_NAME, DATASET
+
+if TYPE_CHECKING:  # the network is slow to import; the command line is read before
+    from unilabel.submission.labeller import Labeller
 
 _SHOWN_FAULTS = 40
 
@@ -100,6 +100,8 @@ def submit(
     Raises:
         UniLabelError: an option is wrong, a frame has no result, or a file is in the way.
     """
+    import torch
+
     labeller = build_labeller(args, benchmark)
     table = labeller.table
     for line in table.lines(benchmark):

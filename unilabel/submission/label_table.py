@@ -11,9 +11,8 @@ from typing import Any
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json, write_json
-from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.label_space import UNIFIED, LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.modeling.meta_arch import UNIFIED
 from unilabel.submission.formats import Benchmark
 
 SCHEMA = "unilabel/submission_mapping"

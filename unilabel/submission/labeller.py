@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.label_space import UNIFIED
 from unilabel.core.upsampling import upsampled_rows
-from unilabel.modeling.meta_arch import UNIFIED
 from unilabel.predictor import UniLabelPredictor
 from unilabel.submission.formats import Benchmark
 from unilabel.submission.label_table import LabelTable

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.label_space import UNIFIED, LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.modeling.meta_arch import UNIFIED
 from unilabel.submission.class_names import (
     ClassMeaning,
     add_relations,
