@@ -11,10 +11,8 @@ import pytest
 pytestmark = pytest.mark.d2
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = sorted(
-    str(path.relative_to(ROOT))
-    for path in [ROOT / "train_net.py", *(ROOT / "demo").glob("*.py"), *(ROOT / "tools").glob("*.py")]
-)
+FILES = [ROOT / "train_net.py", *(ROOT / "demo").glob("*.py"), *(ROOT / "tools").glob("*.py")]
+PROGRAMS = sorted(str(path.relative_to(ROOT)) for path in FILES)
 HEAVY = {"torch", "detectron2", "timm", "transformers", "torch_geometric", "gradio", "matplotlib"}
 
 

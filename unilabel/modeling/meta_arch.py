@@ -25,7 +25,6 @@ from unilabel.modeling.heads import MultiSegHead, UniSegHead
 from unilabel.modeling.pixel_decoder import PixelDecoder
 
 
-
 @META_ARCH_REGISTRY.register()
 class UniLabelSegmentor(nn.Module):
     """Segments images in the label space of any dataset, or in the unified one.
