@@ -91,6 +91,7 @@ from unilabel.submission.class_names import meanings_by_name  # noqa: E402
 from unilabel.submission.formats import get_benchmark  # noqa: E402
 from unilabel.submission.frames import list_frames  # noqa: E402
 from unilabel.submission.reported import negative_weight  # noqa: E402
+from unilabel.submission.running import run_tool  # noqa: E402
 from unilabel.submission.wilddash import DATASET, VOID  # noqa: E402
 
 SHOWN = range(0, 100, 10)
@@ -99,15 +100,10 @@ SHOWN = range(0, 100, 10)
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     args = _parser().parse_args(argv)
-    try:
-        calibrate(args)
-    except UniLabelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_tool(lambda: calibrate(args))
 
 
-def calibrate(args: argparse.Namespace) -> None:
+def calibrate(args: argparse.Namespace) -> int:
     """Sweep, print, write.
 
     Raises:
@@ -139,6 +135,7 @@ def calibrate(args: argparse.Namespace) -> None:
                 "points": [p.__dict__ for p in points],
             },
         )
+    return 0
 
 
 # a sample of a dataset whose class ids the table turns into WildDash ids; None: all is void

@@ -22,9 +22,9 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 
 from tqdm import tqdm  # noqa: E402
 
-from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.submission.command import add_submit_options, check, submit  # noqa: E402
-from unilabel.submission.formats import benchmark_names, get_benchmark  # noqa: E402
+from unilabel.submission.formats import Benchmark, benchmark_names, get_benchmark  # noqa: E402
+from unilabel.submission.running import run_tool  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--benchmark", choices=benchmark_names(), help="which one")
     parser.add_argument("--list", action="store_true", help="print what is known of the formats")
+    parser.add_argument(
+        "--values",
+        metavar="RANGE",
+        help="how the values count, where sources disagree: mapillary 1-65 (default) or 0-64",
+    )
     add_submit_options(parser)
     parser.set_defaults(split="all")
     args = parser.parse_args(argv)
@@ -42,14 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if not args.benchmark:
         parser.error("--benchmark is missing")
-    benchmark = get_benchmark(args.benchmark)
-    try:
-        if args.check_only:
-            return 0 if check(args, benchmark, print) else 1
-        submit(args, benchmark, print, show_progress)
-    except UniLabelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_tool(
+        lambda: _run(args, get_benchmark(args.benchmark, args.values)),
+        "the same command with --resume goes on where this one was",
+    )
+
+
+def _run(args: argparse.Namespace, benchmark: Benchmark) -> int:
+    if args.check_only:
+        return 0 if check(args, benchmark, print) else 1
+    submit(args, benchmark, print, show_progress)
     return 0
 
 
@@ -62,6 +69,8 @@ def print_formats() -> None:
         print(f"{name}: {len(ids)} classes, values {ids[0]}..{ids[-1]}, {void}")
         print(f"  images: {benchmark.frames or 'not known for sure'}")
         print(f"  in the archive: {benchmark.folder + '/' if benchmark.folder else ''}NAME.png")
+        if benchmark.readings:
+            print(f"  --values: {' (default), '.join(benchmark.readings)}")
         print(f"  verified: {benchmark.verified}")
         print(f"  unverified: {benchmark.unverified}")
 

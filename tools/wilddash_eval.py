@@ -25,6 +25,7 @@ from unilabel.data.split_rules import WILDDASH_BENCHMARK
 from unilabel.submission.frames import country_split
 from unilabel.submission.reported import TABLE_4
 from unilabel.submission.results import ResultSet
+from unilabel.submission.running import run_tool
 from unilabel.submission.truth import open_truth
 from unilabel.submission.wilddash import DISPUTED_CLASS
 from unilabel.submission.wilddash_scores import read_tags, score_frames, void_share
@@ -35,13 +36,13 @@ COLUMNS = ("miou_class", "iiou_class", "miou_category", "iiou_category")
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     args = _parser().parse_args(argv)
-    try:
-        report = evaluate(args)
-        if args.output:
-            write_json(args.output, report)
-    except UniLabelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_tool(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    report = evaluate(args)
+    if args.output:
+        write_json(args.output, report)
     print_report(report)
     return 0
 
@@ -131,6 +132,7 @@ def print_report(report: dict[str, Any]) -> None:
         print(f"excluded, because they are also in the benchmark: {len(excluded)} frames")
     if report["without_result"]:
         print(f"note: left out for want of a result: {report['without_result']} frames")
+    _print_instance_notes(report)
     print(f"\n{'class':<16} {'IoU':>7} {'iIoU':>7}")
     full = report["classes_26"]
     for name, value in full["iou"].items():
@@ -155,6 +157,34 @@ def print_report(report: dict[str, Any]) -> None:
             f"void on {negative['images']} images without any class (a stand-in, not the "
             f"benchmark's negative mIoU): {negative['void_pixels']:.2f} % of the pixels, least of "
             f"an image {negative['least_of_images']:.2f} %"
+        )
+
+
+def _print_instance_notes(report: dict[str, Any]) -> None:
+    unknown, frames = report["frames_without_instance_truth"], report["frames"]
+    if not report["average_sizes"]:
+        why = (
+            "no NAME_instanceIds.png beside the labels"
+            if unknown == frames
+            else "the ground truth holds no instance"
+        )
+        print(f"note: no iIoU: {why}")
+        return
+    if unknown:
+        print(
+            f"note: {unknown} of {frames} frames have no NAME_instanceIds.png; in the iIoU their "
+            "false pixels count, their instances do not"
+        )
+    full = report["classes_26"]
+    empty = [
+        name
+        for name, value in full["iiou"].items()
+        if value is not None and name not in report["average_sizes"]
+    ]
+    if empty:
+        print(
+            f"note: predicted, but without an instance in the ground truth, so iIoU 0 (as in "
+            f"cityscapesScripts): {', '.join(empty)}"
         )
 
 

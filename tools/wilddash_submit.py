@@ -16,7 +16,8 @@ Examples:
   python tools/wilddash_submit.py --weights output/rvc/model_final.pth \
       --images datasets/wilddash/images --split val --output val.zip
 
-Exit codes: 0 done, 1 the archive has faults, 2 something is wrong with the call or the files.
+Exit codes: 0 done, 1 the archive has faults, 2 something is wrong with the call or the files, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 
 from tqdm import tqdm  # noqa: E402
 
-from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.submission.command import add_submit_options, check, submit  # noqa: E402
-from unilabel.submission.formats import get_benchmark  # noqa: E402
+from unilabel.submission.formats import Benchmark, get_benchmark  # noqa: E402
+from unilabel.submission.running import run_tool  # noqa: E402
 from unilabel.submission.wilddash import DATASET  # noqa: E402
 
 
@@ -51,13 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     benchmark = get_benchmark(DATASET)
-    try:
-        if args.check_only:
-            return 0 if check(args, benchmark, print) else 1
-        submit(args, benchmark, print, show_progress)
-    except UniLabelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_tool(
+        lambda: _run(args, benchmark), "the same command with --resume goes on where this one was"
+    )
+
+
+def _run(args: argparse.Namespace, benchmark: Benchmark) -> int:
+    if args.check_only:
+        return 0 if check(args, benchmark, print) else 1
+    submit(args, benchmark, print, show_progress)
     return 0
 
 

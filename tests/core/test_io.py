@@ -68,8 +68,28 @@ def test_full_disk_is_reported_and_the_old_file_kept(tmp_path: Path, monkeypatch
 
 def test_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UniLabelError, match=r"cannot write .*file.x\.json"):
-        write_json(tmp_path / "file" / "x.json", {})
+    for below in ("x.json", "sub/x.json"):
+        with pytest.raises(UniLabelError, match=r"cannot write .*x\.json") as error:
+            write_json(tmp_path / "file" / below, {})
+        assert f"{tmp_path / 'file'} is a file where a folder is needed" in str(error.value)
+        assert "disk space" not in str(error.value)
+
+
+def test_cure_fits_the_error(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(UniLabelError, match="There is a folder of this name"):
+        write_json(tmp_path / "folder.json", {})
+    with pytest.raises(UniLabelError, match="Choose a shorter name"):
+        write_json(tmp_path / ("x" * 300), {})
+    for code in (errno.EACCES, errno.EROFS):
+
+        def refuse(*args, code=code) -> None:
+            raise OSError(code, "no")
+
+        monkeypatch.setattr(os, "replace", refuse)
+        with pytest.raises(UniLabelError, match=r"You may not write in .*change its rights"):
+            write_json(tmp_path / "x.json", {})
+    assert os.listdir(tmp_path) == ["folder.json"]
 
 
 def test_nan_is_refused_and_the_old_file_kept(tmp_path: Path) -> None:

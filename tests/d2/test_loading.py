@@ -40,6 +40,61 @@ def test_multi_head_model_comes_back(multi_head_weights: Path) -> None:
     assert [len(w) for w in model.multi_head.weights] == [17, 14, 11, 11]
 
 
+def test_checkpoint_of_a_run_answers_with_its_unified_labels(
+    toy_weights: Path, toy_space: UnifiedLabelSpace, tmp_path: Path, caplog
+) -> None:
+    """As the trainer writes it between stages: no label space, heads perhaps still beside."""
+    content = load_file(toy_weights)
+    final, _ = load_model(toy_weights)
+    heads = {
+        f"multi_head.weights.{i}": torch.zeros(
+            space.num_classes, final.uni_head.label_embedding.shape[1]
+        )
+        for i, space in enumerate(toy_label_spaces())
+    }
+    names = toy_space.mapping.stacked()
+    for more in ({}, heads):
+        checkpoint = {k: v for k, v in content.items() if k != "label_space"}
+        checkpoint |= {
+            "model": {**content["model"], **more},
+            "iteration": 7,
+            "edge_weights": 0.5 * names.float(),
+            "human_links": names & (torch.arange(len(names)) == 3)[:, None],
+        }
+        save_file(tmp_path / "model_0000007.pth", checkpoint)
+        caplog.clear()
+        model, space = load_model(tmp_path / "model_0000007.pth")
+        assert "at iteration 7, not its finished model" in caplog.text
+        assert model.multi_head is None
+        assert space is not None
+        assert torch.equal(space.mapping.stacked(), names)
+        assert {link.weight for link in space.links.values()} == {0.5}
+        assert {row for (row, _, _), x in space.links.items() if x.source == "human"} == {3}
+        assert model.spaces() == final.spaces()
+    checkpoint["edge_weights"] = torch.zeros(2, 2)  # of an earlier moment
+    checkpoint["human_links"] = None
+    save_file(tmp_path / "model_0000007.pth", checkpoint)
+    space = load_model(tmp_path / "model_0000007.pth")[1]
+    assert {link.weight for link in space.links.values()} == {1.0}
+
+
+def test_checkpoint_with_a_mapping_that_is_none_is_refused(toy_weights: Path, tmp_path: Path):
+    def cut(model: dict) -> dict:
+        return {**model, "uni_head.mapping": torch.zeros_like(model["uni_head.mapping"])}
+
+    path = changed(toy_weights, tmp_path, label_space=None, model=cut)
+    with pytest.raises(UniLabelError, match=r"changed\.pth: its unified labels are no label space"):
+        load_model(path)
+
+
+def test_label_space_without_unified_labels_is_refused(
+    multi_head_weights: Path, toy_space: UnifiedLabelSpace, tmp_path: Path
+) -> None:
+    path = changed(multi_head_weights, tmp_path, label_space=toy_space.to_dict())
+    with pytest.raises(UniLabelError, match="a label space without unified labels"):
+        load_model(path)
+
+
 def changed(path: Path, folder: Path, **values: Any) -> Path:
     """The file with other content; None removes a key."""
     content = copy.deepcopy(load_file(path))

@@ -209,6 +209,30 @@ def test_planted_fault_is_named(
     assert report.files >= 7
 
 
+def test_ids_that_are_not_scored_are_a_note(
+    small: tuple[Path, Members], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0..38 are the ids of the beta phase; the organisers' mapping writes 4, 5, 6, 15 and 16.
+
+    ozendelait/rvc_devkit, issue 54 and segmentation/ss_mapping_uint8.csv (column wilddash).
+    """
+    folder, members = small
+    for value in range(39):
+        path = tmp_path / f"{value}.zip"
+        write_zip(path, exchanged(members, lambda d, v=value: png(ROAD * 0 + v)))
+        assert main(["--check-only", str(path), "--images", str(folder)]) == 0, value
+        printed = capsys.readouterr().out
+        assert "no faults" in printed
+        noted = f"note: id {value} on 384 pixels of 1 files" in printed
+        assert noted == (value not in WILDDASH.allowed)
+    path = tmp_path / "mixed.zip"
+    ids = ROAD.copy()
+    ids[0, :3] = (4, 15, 39)
+    write_zip(path, exchanged(members, lambda d: png(ids)))
+    assert main(["--check-only", str(path), "--images", str(folder)]) == 1
+    assert "[ids] wd0004_100000.png: id 39 on 1 pixels; expected" in capsys.readouterr().out
+
+
 def test_no_fault_no_complaint(
     small: tuple[Path, Members], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

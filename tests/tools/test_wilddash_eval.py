@@ -178,6 +178,41 @@ def test_the_tool(truth_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert report["hazards"]["blur"]["impact"] is None
 
 
+def test_no_instance_score_without_instance_truth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pred = write_results(tmp_path / "val.zip")
+    truth = write_ids(tmp_path / "gt")
+    options = ["--pred", str(pred), "--gt", str(truth)]
+    whole = score_frames(ResultSet(pred), open_truth(truth), STEMS)
+    assert whole["frames_without_instance_truth"] == 0
+    assert evaluate(options) == 0
+    printed = capsys.readouterr().out
+    assert "no iIoU" not in printed
+    # truck: predicted where a crowd of cars is, never in the truth
+    assert (
+        "without an instance in the ground truth, so iIoU 0 (as in cityscapesScripts): truck"
+        in (printed)
+    )
+    (truth / f"labels/{STEMS[0]}_instanceIds.png").unlink()
+    assert evaluate(options) == 0
+    assert "1 of 3 frames have no NAME_instanceIds.png" in capsys.readouterr().out
+    for stem in STEMS[1:]:
+        (truth / f"labels/{stem}_instanceIds.png").unlink()
+    assert evaluate(options) == 0
+    printed = capsys.readouterr().out
+    assert "note: no iIoU: no NAME_instanceIds.png beside the labels" in printed
+    row = next(line for line in printed.splitlines() if line.startswith("here (3 frames"))
+    assert row.split()[-4:][1::2] == ["-", "-"]
+    assert next(x for x in printed.splitlines() if x.startswith("truck ")).split()[-1] == "-"
+    report = score_frames(ResultSet(pred), open_truth(truth), STEMS)
+    for part in ("classes_26", "classes_25"):
+        assert report[part]["iiou_class"] is None
+        assert report[part]["iiou_category"] is None
+        assert set(report[part]["iiou"].values()) == {None}
+        assert report[part]["miou_class"] == whole[part]["miou_class"]
+
+
 def test_hazards_compare_subsets(tmp_path: Path) -> None:
     results = ResultSet(write_results(tmp_path / "val.zip"))
     truth = open_truth(write_panoptic(tmp_path / "gt"))

@@ -74,6 +74,65 @@ def test_other_settings_do_not_mix(benchmark: list[Frame], tmp_path: Path) -> No
         SubmissionJob(done, benchmark[:4], WILDDASH, {"model": 3}).start(resume=True)
 
 
+def test_a_replaced_image_is_predicted_again(tmp_path: Path) -> None:
+    """Also one of equal length: its content decides."""
+    stems = [f"wd{i:04d}_100000" for i in range(3)]
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for stem in stems:
+        Image.new("RGB", (8, 8), (200, 0, 0)).save(folder / f"{stem}.bmp")
+    folder = folder.rename(tmp_path / "moved")
+    for stem in stems:
+        Image.open(folder / f"{stem}.bmp").save(folder / f"{stem}.png", compress_level=0)
+        (folder / f"{stem}.bmp").unlink()
+    output = tmp_path / "out.zip"
+    job = SubmissionJob(output, list_frames(folder, WILDDASH), WILDDASH, {})
+    job.start(resume=False)
+    list(job.predict(label))
+    before = (folder / f"{stems[1]}.png").stat().st_size
+    Image.new("RGB", (8, 8), (0, 0, 0)).save(folder / f"{stems[1]}.png", compress_level=0)
+    assert (folder / f"{stems[1]}.png").stat().st_size == before
+    for expected in ([stems[1]], []):  # once only
+        job = SubmissionJob(output, list_frames(folder, WILDDASH), WILDDASH, {})
+        assert job.start(resume=True) == 3 - len(expected)
+        assert job.replaced == expected
+        assert [done.frame.stem for done in job.predict(label)] == expected
+    job.finish({}, allow_missing=False)
+    with zipfile.ZipFile(output) as file:
+        values = [cv2.imdecode(np.frombuffer(file.read(f"{s}.png"), np.uint8), -1) for s in stems]
+    assert [int(v[0, 0]) for v in values] == [7, 23, 7]
+    assert job.finished()
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(folder / f"{stems[1]}.png", compress_level=0)
+    assert not SubmissionJob(output, list_frames(folder, WILDDASH), WILDDASH, {}).finished()
+
+
+def test_a_mended_frame_goes_into_the_resumed_archive(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "images", ["wd0000_100000", "wd0001_100000"])
+    bad = folder / "wd0001_100000.jpg"
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:-200])
+    output = tmp_path / "out.zip"
+    job = SubmissionJob(output, list_frames(folder, WILDDASH), WILDDASH, {})
+    job.start(resume=False)
+    list(job.predict(label))
+    with pytest.raises(UniLabelError, match="Mend them and run again with --resume"):
+        job.finish({}, allow_missing=False)
+    bad.write_bytes(whole)
+    job = SubmissionJob(output, list_frames(folder, WILDDASH), WILDDASH, {})
+    assert job.start(resume=True) == 1
+    assert [done.problem for done in job.predict(label)] == [None]
+    assert job.finish({}, allow_missing=False).files == 2
+
+
+@pytest.mark.parametrize("state", ["[]", "{}", '{"settings": 1, "images": {}}'])
+def test_a_strange_state_is_refused(benchmark: list[Frame], state: str, tmp_path: Path) -> None:
+    job = SubmissionJob(tmp_path / "out.zip", benchmark[:2], WILDDASH, {})
+    job.start(resume=False)
+    (job.work / "job.json").write_text(state)
+    with pytest.raises(UniLabelError, match=r"job\.json is no job of this program; remove"):
+        job.start(resume=True)
+
+
 def test_a_bad_frame_is_named_and_stops_the_archive(tmp_path: Path) -> None:
     folder = write_frames(tmp_path / "images", [f"wd{i:04d}_100000" for i in range(5)])
     bad = folder / "wd0002_100000.jpg"
@@ -112,6 +171,17 @@ def test_frames_are_listed_strictly(tmp_path: Path) -> None:
         list_frames(tmp_path / "empty", WILDDASH)
     with pytest.raises(UniLabelError, match="no such folder"):
         list_frames(tmp_path / "nowhere", WILDDASH)
+
+
+def test_linked_folders_are_followed(tmp_path: Path) -> None:
+    """rvc_devkit's rvc_uint8/ has its image folders as links; a link upwards is no endless way."""
+    real = write_frames(tmp_path / "disk", ["wd0000_100000"])
+    folder = write_frames(tmp_path / "images", ["wd0001_100000"])
+    (folder / "more").symlink_to(real, target_is_directory=True)
+    (folder / "again").symlink_to(folder, target_is_directory=True)
+    (real / "up").symlink_to(tmp_path / "images", target_is_directory=True)
+    stems = [f.stem for f in list_frames(folder, WILDDASH)]
+    assert stems == ["wd0000_100000", "wd0001_100000"]
 
 
 def test_turned_photos_keep_their_shown_size(tmp_path: Path) -> None:
@@ -162,6 +232,14 @@ def test_ids_of_other_benchmarks() -> None:
     assert get_benchmark("scannet20").ids["otherfurniture"] == 39
     assert get_benchmark("viper").ids["truck"] == 27
     assert get_benchmark("kitti").folder == "semantic"
+    # two readings: the devkit's note about the panoptic task, and its ss_mapping.csv (bird = 0)
+    assert get_benchmark("mapillary", "1-65").ids == get_benchmark("mapillary").ids
+    assert get_benchmark("mapillary", "0-64").ids["Bird"] == 0
+    assert get_benchmark("mapillary", "0-64").ids["Ego Vehicle"] == 64
+    with pytest.raises(UniLabelError, match=r"--values 0-65: mapillary has the readings: 1-65, 0"):
+        get_benchmark("mapillary", "0-65")
+    with pytest.raises(UniLabelError, match="viper has the readings: none"):
+        get_benchmark("viper", "0-65")
     with pytest.raises(UniLabelError, match="'coco'"):
         get_benchmark("coco")
 

@@ -291,10 +291,28 @@ def test_an_edited_table_is_read_back(toy_space: UnifiedLabelSpace, tmp_path: Pa
     path.write_text(json.dumps(data))
     edited = read_table(path, WILDDASH, spaces, toy_space)
     assert edited.classes[:2] == (None, "van")
+    assert edited.voids() == [
+        name for name, own in zip(edited.labels, edited.classes, strict=True) if own is None
+    ]
+    assert edited.labels[0] in edited.voids()
     assert edited.way == "file"
     for change, words in (
         (lambda d: d["labels"][0].update({"class": "vann"}), "'vann'"),
         (lambda d: d["labels"][0].update({"class": ["van"]}), "class \\['van'\\]"),
+        # none of these may make a label void unseen
+        (lambda d: d["labels"][0].pop("class"), 'has no "class"; give it the name of a class, or'),
+        (
+            lambda d: d["labels"][0].update({"clas": d["labels"][0].pop("class")}),
+            "unknown key 'clas'. Did you mean 'class'",
+        ),
+        (lambda d: d["labels"][0].update({"Class": "van"}), "unknown key 'Class'"),
+        (
+            lambda d: d["labels"][0].update({"value": 35}),
+            "unknown key 'value'. Expected: id, label",
+        ),
+        (lambda d: d["labels"][0].update({"class": ""}), "class ''"),
+        (lambda d: d["labels"][0].update({"class": False}), "class False"),
+        (lambda d: d["labels"][0].update({"class": "void"}), "class 'void', expected null"),
         (lambda d: d.update(labels=None), 'list "labels"'),
         (lambda d: d["labels"].pop(), "18 labels"),
         (lambda d: d["labels"][0].update(label="x"), "not the 19"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -33,12 +34,26 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         raise UniLabelError(
-            f"cannot write {target}: {error.strerror or error}. Free some disk space or choose "
-            "another place (OUTPUT_DIR); the file that was there before is untouched."
+            f"cannot write {target}: {error.strerror or error}. {_cure(error, target)}; the file "
+            "that was there before is untouched."
         ) from error
     finally:
         with suppress(OSError):  # the folder itself may be missing or no folder
             temporary.unlink(missing_ok=True)
+
+
+def _cure(error: OSError, target: Path) -> str:
+    """What the user can do about a file that cannot be written."""
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        parent = next((p for p in target.parents if p.exists() and not p.is_dir()), target.parent)
+        return f"{parent} is a file where a folder is needed: name another place or remove it"
+    if error.errno == errno.EISDIR or (error.errno == errno.ENOTEMPTY and target.is_dir()):
+        return "There is a folder of this name: name another file or remove it"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"You may not write in {target.parent}: name another place or change its rights"
+    if error.errno == errno.ENAMETOOLONG:
+        return "Choose a shorter name"
+    return "Free some disk space or choose another place (of a training run: OUTPUT_DIR)"
 
 
 def write_json(path: str | os.PathLike[str], obj: Any, indent: int | None = 1) -> None:

@@ -75,7 +75,7 @@ class FileTree:
         """
         base = str(self.folder(root, split))
         found: dict[str, str] = {}
-        for path in _walk(base) if self.recursive else _list(base):
+        for path in walk_files(base) if self.recursive else _list(base):
             name = os.path.basename(path)
             if name.startswith("."):
                 continue
@@ -108,9 +108,33 @@ def _list(folder: str) -> Iterator[str]:
         return
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for parent, _, names in os.walk(folder, followlinks=True):
-        yield from (os.path.join(parent, name) for name in names)
+def walk_files(
+    folder: str | os.PathLike[str], above: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """Every file below a folder, also behind links to folders; nothing if there is no such folder.
+
+    Args:
+        folder: where to look.
+        above: real paths of the folders that lead here; a link back to one of them is not followed.
+
+    Raises:
+        UniLabelError: a folder may not be read.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise UniLabelError(f"cannot read the folder {folder}: {error.strerror}.") from error
+    for entry in found:
+        if entry.is_dir():
+            yield from walk_files(entry.path, above | {real})
+        else:
+            yield entry.path
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -11,11 +12,14 @@ from detectron2.config import CfgNode, get_cfg
 
 from unilabel.config import add_unilabel_config
 from unilabel.core.errors import UniLabelError
+from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine.checkpoint import load_file
 from unilabel.engine.segmentor import build_segmentor, install_label_space_size
 from unilabel.modeling.meta_arch import UniLabelSegmentor
+
+logger = logging.getLogger(__name__)
 
 
 def load_model(
@@ -23,7 +27,9 @@ def load_model(
 ) -> tuple[UniLabelSegmentor, UnifiedLabelSpace | None]:
     """Build the model that a file describes and load its weights.
 
-    The file holds configuration and label spaces; no side file and no text encoder is needed.
+    The file holds configuration and label spaces; no side file and no text encoder is needed. A
+    checkpoint of a run that is not finished will do: its unified labels are those that its weights
+    have at that moment, unused ones included.
 
     Returns:
         the model in eval mode, and its unified label space (None for a multi-head model).
@@ -40,7 +46,8 @@ def load_model(
     cfg.MODEL.TIMM.PRETRAINED = ""  # the weights are in the file
     spaces = LabelSpaceSet.from_list(content["label_spaces"], str(path))
     model = build_segmentor(cfg, spaces)
-    install_label_space_size(cfg, model, content["num_unified"])
+    heads = any(key.startswith("multi_head.") for key in content["model"])
+    install_label_space_size(cfg, model, content["num_unified"], heads)
     try:
         model.load_state_dict(content["model"])
     except RuntimeError as error:
@@ -48,12 +55,43 @@ def load_model(
             f"{path}: the weights do not fit their configuration: {error}"
         ) from error
     model.eval().requires_grad_(False)
-    space = None
-    if content.get("label_space") is not None:
-        space = UnifiedLabelSpace.from_dict(content["label_space"], str(path))
-        if not torch.equal(space.mapping.stacked(), model.uni_head.mapping.cpu()):
-            raise UniLabelError(f"{path}: label space and weights disagree; the file was edited.")
+    if content["num_unified"] is None:
+        if content.get("label_space") is not None:
+            raise UniLabelError(f"{path}: a label space without unified labels; it was edited.")
+        return model, None
+    model.multi_head = None  # heads that train beside the unified labels do not answer
+    if content.get("label_space") is None:
+        return model, _label_space_of_weights(content, model, str(path))
+    space = UnifiedLabelSpace.from_dict(content["label_space"], str(path))
+    if not torch.equal(space.mapping.stacked(), model.uni_head.mapping.cpu()):
+        raise UniLabelError(f"{path}: label space and weights disagree; the file was edited.")
     return model, space
+
+
+def _label_space_of_weights(
+    content: dict[str, Any], model: UniLabelSegmentor, source: str
+) -> UnifiedLabelSpace:
+    """The unified labels of a checkpoint between two stages, which keeps them as weights only."""
+    try:
+        mapping = LabelMapping.from_stacked(model.label_spaces, model.uni_head.mapping.cpu())
+    except UniLabelError as error:
+        raise UniLabelError(f"{source}: its unified labels are no label space: {error}") from None
+    logger.warning(
+        "%s is a checkpoint of a run at iteration %s, not its finished model; it answers with the "
+        "%d unified labels of that moment",
+        source,
+        content.get("iteration", "?"),
+        mapping.num_unified,
+    )
+    shape = mapping.stacked().shape
+    known = {
+        key: value
+        for key in ("edge_weights", "human_links")
+        if isinstance(value := content.get(key), torch.Tensor) and value.shape == shape
+    }
+    return UnifiedLabelSpace.from_mapping(
+        mapping, known.get("edge_weights"), human_links=known.get("human_links")
+    )
 
 
 def config_of(dump: str, source: str) -> CfgNode:

@@ -56,11 +56,22 @@ class ArchiveReport:
         files: number of result files that are in order.
         faults: what is wrong; empty for an archive that can be uploaded.
         pixels: value -> pixels over all files that are in order.
+        unscored: value that the organisers know and do not score -> files that have it.
     """
 
     files: int = 0
     faults: list[ArchiveFault] = field(default_factory=list)
     pixels: Counter[int] = field(default_factory=Counter)
+    unscored: Counter[int] = field(default_factory=Counter)
+
+    def notes(self, benchmark: Benchmark) -> list[str]:
+        """What is no fault, but worth knowing, in words."""
+        return [
+            f"id {value} on {self.pixels[value]} pixels of {count} files: an id of the "
+            f"organisers' tables that {benchmark.name} does not score; a pixel of a scored class "
+            "written so is a miss"
+            for value, count in sorted(self.unscored.items())
+        ]
 
     def add(self, kind: str, member: str, message: str) -> None:
         """Note a fault."""
@@ -230,7 +241,8 @@ def _check_values(data: bytes, name: str, benchmark: Benchmark, report: ArchiveR
         return
     counts = np.bincount(ids.reshape(-1), minlength=256)
     found = np.flatnonzero(counts)
-    wrong = [int(i) for i in found if int(i) not in benchmark.allowed]
+    unscored = [int(i) for i in found if int(i) in benchmark.known - benchmark.allowed]
+    wrong = [int(i) for i in found if int(i) not in benchmark.known | benchmark.allowed]
     if wrong:
         listed = ", ".join(f"{i} on {counts[i]} pixels" for i in wrong[:_SHOWN_IDS])
         more = f" and {len(wrong) - _SHOWN_IDS} more" if len(wrong) > _SHOWN_IDS else ""
@@ -241,6 +253,7 @@ def _check_values(data: bytes, name: str, benchmark: Benchmark, report: ArchiveR
         )
         return
     report.files += 1
+    report.unscored.update(unscored)
     report.pixels.update({int(i): int(counts[i]) for i in found})
 
 

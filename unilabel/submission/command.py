@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the network is slow to import; the command line is read bef
     from unilabel.submission.labeller import Labeller
 
 _SHOWN_FAULTS = 40
+_SHOWN_NAMES = 5
 
 Say = Callable[[str], None]
 Item = TypeVar("Item")
@@ -70,6 +71,8 @@ def check(args: argparse.Namespace, benchmark: Benchmark, say: Say) -> bool:
     if frames is None:
         say("note: without --images the sizes cannot be checked")
     report = check_archive(Path(args.check_only), benchmark, frames, layout_folder(args.layout))
+    for note in report.notes(benchmark):
+        say(f"note: {note}")
     _say_faults(report, say)
     if not report.faults:
         say(f"{args.check_only}: {report.files} results, no faults")
@@ -100,12 +103,12 @@ def submit(
     Raises:
         UniLabelError: an option is wrong, a frame has no result, or a file is in the way.
     """
-    import torch
-
     labeller = build_labeller(args, benchmark)
     table = labeller.table
     for line in table.lines(benchmark):
         say(line)
+    if voids := table.voids():
+        say(f"labels that become void: {', '.join(voids)}")
     if unused := table.unused(benchmark):
         say(f"classes that nothing becomes: {', '.join(unused)}")
     say(f"mapping: {table.way}; void: {labeller.void}")
@@ -120,11 +123,30 @@ def submit(
     for note in notes:
         say(f"note: {note}")
     folder = layout_folder(args.layout)
-    job = SubmissionJob(args.output, frames, benchmark, _settings(args, labeller), folder)
-    if args.resume and job.finished():
-        say(f"{job.output} is complete already")
-        return
+    with SubmissionJob(args.output, frames, benchmark, _settings(args, labeller), folder) as job:
+        if job.lock.stale:
+            say(f"note: {job.lock.stale} left {job.lock.path} behind; it no longer runs")
+        if args.resume and job.finished():
+            say(f"{job.output} is complete already")
+            return
+        _work(job, args, labeller, notes, say, progress)
+
+
+def _work(
+    job: SubmissionJob,
+    args: argparse.Namespace,
+    labeller: Labeller,
+    notes: list[str],
+    say: Say,
+    progress: Progress[Any],
+) -> None:
+    """Predict what is missing and pack."""
+    import torch
+
+    frames, benchmark = job.frames, job.benchmark
     before = job.start(args.resume)
+    if job.replaced:
+        say(f"note: images that have changed since, predicted again: {_listed(job.replaced)}")
     started = time.monotonic()
     computed = 0
     for done in progress(job.predict(labeller), before, len(frames)):
@@ -141,7 +163,7 @@ def submit(
             "notes": notes,
             "weights": str(args.weights),
             "void": str(labeller.void),
-            "mapping": table.to_dict(),
+            "mapping": labeller.table.to_dict(),
             "versions": {"unilabel": unilabel.__version__, "torch": torch.__version__},
             "frames_per_second": round(computed / seconds, 3) if computed else None,
             **_shared_frames(frames, benchmark),
@@ -156,6 +178,11 @@ def submit(
     say(f"look up before the upload: {benchmark.unverified}")
 
 
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN_NAMES
+    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
 def _settings(args: argparse.Namespace, labeller: Labeller) -> dict[str, Any]:
     """Everything that the pixels of the results depend on."""
     table, options = labeller.table, labeller.options
@@ -166,6 +193,7 @@ def _settings(args: argparse.Namespace, labeller: Labeller) -> dict[str, Any]:
         "space": table.space,
         "bias": table.dataset,
         "classes": list(table.classes),
+        "values": table.values(labeller.benchmark),
         "void": str(labeller.void),
         "short_side": options.short_side,
         "tta": options.tta,

@@ -7,8 +7,8 @@ from, "unverified" lists what to look up on the site before the first upload.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import PurePath
@@ -31,6 +31,10 @@ class Benchmark:
         frames: number of test images, None if no public source says it for sure.
         folder: folder inside the archive, "" for its root.
         official_name: pattern of result stems, None if names are free.
+        known: values that the organisers' own tables have besides those of ``ids``: not scored, so
+            no result needs them, but no fault either.
+        readings: way to count the values, where sources disagree -> what is added to the raw ids
+            of the label files; the first is the default. Empty: there is one way.
         verified: rules with a public source.
         unverified: rules without one.
     """
@@ -42,6 +46,8 @@ class Benchmark:
     frames: int | None
     folder: str = ""
     official_name: re.Pattern[str] | None = None
+    known: frozenset[int] = frozenset()
+    readings: Mapping[str, int] = field(default_factory=dict)
     verified: str = ""
     unverified: str = ""
 
@@ -68,20 +74,26 @@ def scene_and_stem(image: PurePath) -> str:
     return f"{scene}_{image.stem}"
 
 
+_CITYSCAPES_IDS = frozenset(range(34))  # cityscapesScripts helpers/labels.py, without id -1
+
 _DETAILS: dict[str, dict[str, Any]] = {
     wilddash.DATASET: {
         "void": wilddash.VOID,
         "frames": wilddash.BENCHMARK_FRAMES,
         "official_name": wilddash.BENCHMARK_NAME,
+        "known": frozenset(range(wilddash.MAX_EVAL_ID + 1)),
         "verified": "ids and names: ozendelait/wilddash_scripts wd2_unified_label_policy.json, "
         "Mrhonor/AutoUniSeg save_result.py; number of frames: ozendelait/rvc_devkit "
-        "segmentation/test_set_pano.sh",
-        "unverified": "whether the PNGs lie at the root or in one folder; size limit",
+        "segmentation/test_set_pano.sh; the truth is that of the beta phase, ids 0..38: "
+        "ozendelait/rvc_devkit issues 54 and 60",
+        "unverified": "whether the PNGs lie at the root or in one folder; size limit; whether "
+        "guardrail and onrails are scored (docs/WILDDASH.md)",
     },
     "cityscapes": {
         "void": 0,
         "frames": 1525,
         "official_name": re.compile(r"[a-z-]+_\d{6}_\d{6}.*"),
+        "known": _CITYSCAPES_IDS,
         "verified": "ids 0..33 (not train ids), one file CITY_SEQ_FRAME*.png for each image, size "
         "of the image: mcordts/cityscapesScripts evalPixelLevelSemanticLabeling.py",
         "unverified": "folders inside the archive",
@@ -91,6 +103,7 @@ _DETAILS: dict[str, dict[str, Any]] = {
         "frames": 200,
         "folder": "semantic",
         "official_name": re.compile(r"\d{6}_10"),
+        "known": _CITYSCAPES_IDS,
         "verified": "ids of Cityscapes, semantic/NAME.png: ozendelait/rvc_devkit (2018) "
         "benchmark_kitti2015.py",
         "unverified": "whether the server still wants the folder",
@@ -106,25 +119,31 @@ _DETAILS: dict[str, dict[str, Any]] = {
     "mapillary": {
         "void": None,
         "frames": 5000,
-        "verified": "values 1..65, bird = 1, no unlabeled: ozendelait/rvc_devkit "
-        "segmentation/README.md; number of images: test_set_pano.sh",
-        "unverified": "folders inside the archive",
+        "readings": {"1-65": 1, "0-64": 0},
+        "verified": "PNGs KEY.png at the root: ozendelait/rvc_devkit issue 65, where the server "
+        "looks for them; number of images: segmentation/test_set_pano.sh",
+        "unverified": "the values: 1..65 with bird = 1 and no unlabeled is a note of "
+        "ozendelait/rvc_devkit segmentation/README.md about the panoptic task, bird = 0 (0..64, as "
+        "in the label files) is its semantic mapping segmentation/ss_mapping.csv; --values chooses",
     },
     "scannet20": {
         "void": 0,
         "frames": None,
         "result_stem": scene_and_stem,
         "verified": "ids of NYU40, width of the image or 640 x 480: ScanNet/ScanNet "
-        "BenchmarkScripts/2d_evaluation/evalPixelLevelSemanticLabeling.py",
-        "unverified": "file names (written as SCENE_FRAME.png) and folders inside the archive",
+        "BenchmarkScripts/2d_evaluation/evalPixelLevelSemanticLabeling.py; names SCENE_FRAME.png: "
+        "ozendelait/rvc_devkit (2018) benchmark_scannet.py",
+        "unverified": "folders inside the archive",
     },
     "viper": {
         "void": 0,
         "frames": 2500,
         "official_name": re.compile(r"\d{3}_\d{5}"),
-        "verified": "names as in the test set with .png: ozendelait/rvc_devkit "
-        "segmentation/README.md; class ids: common/label_definitions/viper_classes.csv",
-        "unverified": "folders inside the archive",
+        "verified": "one zip file of 8-bit PNGs of class ids, called like the image, "
+        "002_00003.png for example: srrichter/viper EVALUATION.md; class ids: its classes.csv; "
+        "number of images: ozendelait/rvc_devkit segmentation/test_set_pano.sh",
+        "unverified": "whether all 2,500 images are scored (EVALUATION.md: the test set holds more "
+        "than single tasks use)",
     },
 }
 
@@ -134,12 +153,16 @@ def benchmark_names() -> list[str]:
     return list(_DETAILS)
 
 
-@lru_cache(maxsize=16)
-def get_benchmark(name: str) -> Benchmark:
+@lru_cache(maxsize=32)
+def get_benchmark(name: str, values: str | None = None) -> Benchmark:
     """Format of a benchmark.
 
+    Args:
+        name: its name.
+        values: one of its ``readings``; None: the first.
+
     Raises:
-        UniLabelError: there is none of this name.
+        UniLabelError: there is no benchmark, or no such reading, of this name.
     """
     if name not in _DETAILS:
         raise UniLabelError(
@@ -147,12 +170,16 @@ def get_benchmark(name: str) -> Benchmark:
             f"{', '.join(benchmark_names())}."
         )
     details = {"result_stem": input_stem, **_DETAILS[name]}
-    return Benchmark(name, ids=_result_ids(name), **details)
+    readings = details.get("readings", {})
+    if values is not None and values not in readings:
+        known = f"{', '.join(readings)}" if readings else "none, there is one way to count"
+        raise UniLabelError(f"--values {values}: {name} has the readings: {known}.")
+    shift = readings[values or next(iter(readings))] if readings else 0
+    return Benchmark(name, ids=_result_ids(name, shift), **details)
 
 
-def _result_ids(name: str) -> dict[str, int]:
+def _result_ids(name: str, shift: int) -> dict[str, int]:
     table = read_json(str(files("unilabel") / "label_spaces" / f"{name}.json"))
     if name == wilddash.DATASET:
         return {c["name"]: c["submission_id"] for c in table["classes"]}
-    shift = 1 if name == "mapillary" else 0  # its server counts from 1, its label files from 0
     return {c["name"]: c["raw_ids"][0] + shift for c in table["classes"]}

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from unilabel.core.errors import UniLabelError
+from unilabel.data.dataset_files import walk_files
 from unilabel.data.sources import IMAGE_SUFFIXES
 from unilabel.data.split_rules import wilddash_country_is_val
 from unilabel.submission.formats import Benchmark
@@ -41,7 +42,7 @@ def list_frames(
     """All images below a folder, sorted by the name of their result.
 
     Args:
-        folder: folder of images, also in subfolders.
+        folder: folder of images, also in subfolders and behind links to folders.
         benchmark: names the results.
         only: stems of results to keep; None: all.
 
@@ -53,7 +54,7 @@ def list_frames(
     if not root.is_dir():
         raise UniLabelError(f"no such folder of images: {root}.")
     found: dict[str, Frame] = {}
-    for path in sorted(root.rglob("*")):
+    for path in sorted(map(Path, walk_files(root))):
         below = path.relative_to(root)
         hidden = any(part.startswith(".") for part in below.parts)
         if hidden or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():

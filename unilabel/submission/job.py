@@ -12,7 +12,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from unilabel.submission.checking import ArchiveReport, check_archive
 from unilabel.submission.formats import Benchmark
 from unilabel.submission.frames import Frame
 from unilabel.submission.label_png import encode_png
+from unilabel.submission.lock import OutputLock
 
 LabelImage = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # (H, W, 3) RGB -> (H, W) values
 
@@ -47,12 +50,15 @@ class FrameDone:
 
 
 class SubmissionJob:
-    """Makes one archive.
+    """Makes one archive; in a ``with`` block no other process works on the same output.
 
     Attributes:
         output: the archive.
         side_file: ``<name>.json`` beside it: how it was made.
         problems: frames without a result.
+        replaced: stems of images that have changed since an interrupted run; their results are
+            made again.
+        lock: ``<output>.lock``.
     """
 
     def __init__(
@@ -85,9 +91,34 @@ class SubmissionJob:
         self.side_file = self.output.with_suffix(".json")
         self.frames = frames
         self.benchmark = benchmark
-        self.settings = json.loads(json.dumps({**settings, "images": _digest_of(frames)}))
+        self.settings = json.loads(json.dumps(settings))
         self.work = self.output.with_name(f"{self.output.name}.work")
         self.problems: list[FrameDone] = []
+        self.replaced: list[str] = []
+        self.lock = OutputLock(self.output.with_name(f"{self.output.name}.lock"))
+
+    def __enter__(self) -> SubmissionJob:
+        """Lock the output.
+
+        Raises:
+            UniLabelError: another process works on it.
+        """
+        self.lock.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the output free."""
+        self.lock.release()
+
+    @cached_property
+    def contents(self) -> dict[str, str]:
+        """Stem -> digest of the content of every image; reads all of them once."""
+        return {frame.stem: file_digest(frame.path)[:16] for frame in self.frames}
 
     def start(self, resume: bool) -> int:
         """Prepare the work folder.
@@ -103,7 +134,14 @@ class SubmissionJob:
         """
         state = self.work / _STATE
         if resume and state.is_file():
-            _require_same(read_json(state), self.settings, self.work)
+            old = read_json(state)
+            _require_same(old, self.settings, self.contents, self.work)
+            self.replaced = [s for s, digest in self.contents.items() if old["images"][s] != digest]
+            for frame in self.frames:
+                if frame.stem in self.replaced:
+                    self._result(frame).unlink(missing_ok=True)
+            if self.replaced:
+                write_json(state, self._state())
         else:
             for path in (self.output, self.work):
                 if path.exists() and (path == self.output or any(path.iterdir())):
@@ -114,7 +152,7 @@ class SubmissionJob:
                         else f"{path} exists already; give --resume to continue an interrupted "
                         "run, another --output, or remove it."
                     )
-            write_json(state, self.settings)
+            write_json(state, self._state())
         self._results().mkdir(parents=True, exist_ok=True)
         for stale in (*self.work.glob(".*.tmp"), *self._results().glob(".*.tmp")):
             stale.unlink()  # half-written by the process that was killed
@@ -128,6 +166,7 @@ class SubmissionJob:
         done = (
             isinstance(side, dict)
             and side.get("settings") == self.settings
+            and side.get("images") == self.contents
             and side.get("sha256") == file_digest(self.output)
         )
         if done and self.work.exists():
@@ -156,6 +195,7 @@ class SubmissionJob:
                 with atomic_path(result) as temporary:
                     temporary.write_bytes(data)
                 done = FrameDone(frame)
+            self.lock.beat()
             yield done
 
     def finish(self, notes: dict[str, Any], allow_missing: bool) -> ArchiveReport:
@@ -196,12 +236,16 @@ class SubmissionJob:
             "results": len(present),
             "missing": [done.frame.stem for done in self.problems],
             "pixel_share": _shares(report, self.benchmark),
-            "settings": self.settings,
+            **self._state(),
         }
         write_json(self.side_file, side)
         os.replace(packed, self.output)
         shutil.rmtree(self.work)
         return report
+
+    def _state(self) -> dict[str, Any]:
+        """What the results depend on."""
+        return {"settings": self.settings, "images": self.contents}
 
     def _results(self) -> Path:
         return self.work / "frames"
@@ -219,16 +263,14 @@ def file_digest(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def _digest_of(frames: list[Frame]) -> str:
-    """Changes when an image is added, removed, renamed or gets another length."""
-    listed = [(frame.stem, os.path.getsize(frame.path)) for frame in frames]
-    return hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
-
-
-def _require_same(old: Any, new: dict[str, Any], work: Path) -> None:
-    if not isinstance(old, dict):
+def _require_same(old: Any, settings: dict[str, Any], contents: dict[str, str], work: Path) -> None:
+    parts = [old.get(k) if isinstance(old, dict) else None for k in ("settings", "images")]
+    if not all(isinstance(part, dict) for part in parts):
         raise UniLabelError(f"{work / _STATE} is no job of this program; remove {work}.")
-    other = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    before, images = parts
+    other = sorted(k for k in before.keys() | settings.keys() if before.get(k) != settings.get(k))
+    if images.keys() != contents.keys():
+        other.append("images")
     if other:
         raise UniLabelError(
             f"the results in {work} were made with other settings ({', '.join(other)}); run with "

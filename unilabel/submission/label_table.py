@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from unilabel.core.errors import UniLabelError
@@ -17,6 +18,7 @@ from unilabel.submission.formats import Benchmark
 
 SCHEMA = "unilabel/submission_mapping"
 VERSION = 1
+_ENTRY_KEYS = ("id", "label", "class", "evidence")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class LabelTable:
     def unused(self, benchmark: Benchmark) -> list[str]:
         """Classes of the benchmark that no label becomes."""
         return [name for name in benchmark.ids if name not in self.classes]
+
+    def voids(self) -> list[str]:
+        """Labels that become no class of the benchmark."""
+        return [n for n, own in zip(self.labels, self.classes, strict=True) if own is None]
 
     def lines(self, benchmark: Benchmark) -> list[str]:
         """The table as text."""
@@ -162,7 +168,8 @@ def read_table(
             "their order; write the mapping again with --write-mapping and edit only the classes."
         )
     for entry in entries:
-        name = entry.get("class")
+        _check_keys(entry, source)
+        name = entry["class"]
         if name is not None and not (isinstance(name, str) and name in benchmark.ids):
             raise UniLabelError(
                 f"{source}: label {entry['label']!r} has the class {name!r}, expected null (void) "
@@ -174,6 +181,22 @@ def read_table(
         str(where),
         str(dataset),
         tuple(expected),
-        tuple(e.get("class") for e in entries),
+        tuple(e["class"] for e in entries),
         tuple(str(e.get("evidence", "")) for e in entries),
     )
+
+
+def _check_keys(entry: dict[str, Any], source: str) -> None:
+    """A key that is left out or misspelt must not make its label void unseen."""
+    where = f"{source}: label {entry['label']!r}"
+    for key in entry:
+        if key not in _ENTRY_KEYS:
+            near = get_close_matches(str(key), _ENTRY_KEYS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UniLabelError(
+                f"{where} has the unknown key {key!r}.{hint} Expected: {', '.join(_ENTRY_KEYS)}."
+            )
+    if "class" not in entry:
+        raise UniLabelError(
+            f'{where} has no "class"; give it the name of a class, or null to make it void.'
+        )

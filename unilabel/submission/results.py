@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unilabel.core.errors import UniLabelError
+from unilabel.data.dataset_files import walk_files
 from unilabel.submission.checking import MAX_MEMBER_BYTES
 from unilabel.submission.label_png import decode_png, read_header
 
@@ -31,7 +32,7 @@ class ResultSet:
         self._path = Path(path)
         self._zip: zipfile.ZipFile | None = None
         if self._path.is_dir():
-            names = [str(p) for p in sorted(self._path.rglob("*.png"))]
+            names = sorted(p for p in walk_files(self._path) if p.endswith(".png"))
         else:
             try:
                 self._zip = zipfile.ZipFile(self._path)

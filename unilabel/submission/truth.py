@@ -36,6 +36,10 @@ class TruthSource(Protocol):
         """(H, W) ids, and instances as in :meth:`CityscapesScorer.add`."""
         ...
 
+    def knows_instances(self, stem: str) -> bool:
+        """Whether instances of this frame are known, even if it has none."""
+        ...
+
 
 def open_truth(folder: str | os.PathLike[str]) -> TruthSource:
     """Ground truth in any form in which WildDash 2 is given out.
@@ -100,6 +104,10 @@ class PanopticTruth:
         owners = np.concatenate([[0], classes[instance]]).astype(np.int64)
         return classes[position], (order[position], owners)
 
+    def knows_instances(self, stem: str) -> bool:
+        """Yes: every segment says whether it is an instance."""
+        return stem in self._segments
+
 
 def _is_instance(segment: Mapping[str, Any], things: Mapping[int, bool]) -> bool:
     """Whole things; groups and stuff are no instances."""
@@ -119,7 +127,7 @@ class IdTruth:
         """Ids and instances of one frame."""
         path = self._files[stem]
         ids = _fold(read_id_png(str(path)), path)
-        instance_file = path.with_name(f"{stem}{_INSTANCE_SUFFIX}.png")
+        instance_file = self._instance_file(stem)
         if not instance_file.is_file():
             return ids, NO_INSTANCES
         try:
@@ -131,6 +139,13 @@ class IdTruth:
             raise UniLabelError(f"{instance_file} and {path} differ in size.")
         numbers, classes = cityscapes_instances(values)
         return ids, (numbers, _fold(classes, instance_file).astype(np.int64))
+
+    def knows_instances(self, stem: str) -> bool:
+        """Whether there is a PNG of instances."""
+        return self._instance_file(stem).is_file()
+
+    def _instance_file(self, stem: str) -> Path:
+        return self._files[stem].with_name(f"{stem}{_INSTANCE_SUFFIX}.png")
 
 
 def _fold(raw: NDArray[Any], path: Path) -> NDArray[np.uint8]:

@@ -43,13 +43,16 @@ def score_frames(
 
     Returns:
         numbers in percent, None where there is nothing to score: ``classes_26`` and ``classes_25``
-        with the four averages and the scores of every class, ``average_sizes``, ``hazards``.
+        with the four averages and the scores of every class, ``average_sizes``, ``hazards``,
+        ``frames_without_instance_truth``. Without any instance in the ground truth there are no
+        instance scores; a class without one, beside others that have, scores 0 where it is
+        predicted, as in cityscapesScripts.
     """
     scorer = CityscapesScorer(wilddash_labels())
     subsets: dict[tuple[str, str], NDArray[np.int64]] = defaultdict(
         lambda: np.zeros_like(scorer.confusion)
     )
-    frames = 0
+    frames = unknown = 0
     for stem in stems:
         ids, instances = truth.load(stem)
         try:
@@ -59,9 +62,11 @@ def score_frames(
         for hazard, severity in (tags or {}).get(stem, {}).items():
             subsets[hazard, severity] += counts
         frames += 1
+        unknown += not truth.knows_instances(stem)
     if not frames:
         raise UniLabelError("there is no frame to score.")
-    report: dict[str, Any] = {"frames": frames}
+    sizes = scorer.average_sizes()
+    report: dict[str, Any] = {"frames": frames, "frames_without_instance_truth": unknown}
     for name, void in (("classes_26", ()), ("classes_25", (DISPUTED_CLASS,))):
         scores = scorer.scores(void=void)
         report[name] = {
@@ -71,10 +76,18 @@ def score_frames(
             "category_iou": {key: _percent(v) for key, v in scores.category_iou.items()},
             "category_iiou": {key: _percent(v) for key, v in scores.category_instance_iou.items()},
         }
-    sizes = scorer.average_sizes()
+        if not sizes:
+            _forget_instances(report[name])
     report["average_sizes"] = {name: round(size, 1) for name, size in sizes.items()}
     report["hazards"] = _hazards(subsets)
     return report
+
+
+def _forget_instances(scores: dict[str, Any]) -> None:
+    """No score of instances without any instance in the ground truth."""
+    scores["iiou_class"] = scores["iiou_category"] = None
+    for part in ("iiou", "category_iiou"):
+        scores[part] = dict.fromkeys(scores[part])
 
 
 def _percent(value: float) -> float | None:
