@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ import numpy as np
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import atomic_path
 from unilabel.data.builtin import BuiltinDataset, builtin_dataset, datasets_root
-from unilabel.data.dataset_specs import Decoder
+from unilabel.data.layouts import Decoder
 from unilabel.data.parallel import default_workers, run_parallel
 from unilabel.data.sources import SPLITS, read_id_png
 
@@ -66,16 +67,16 @@ def run(name: str, description: str, argv: Sequence[str] | None = None) -> int:
 
 def _jobs(dataset: BuiltinDataset) -> tuple[list[Job], Decoder]:
     """All official labels of train and val with their PNGs, and the decoder of the former."""
-    prepared, official = dataset.spec.labels[:2]
+    layout = dataset.place.layout
+    prepared, official = layout.labels[:2]
     jobs: dict[Job, None] = {}  # both splits of a dataset may share one folder
     for split in SPLITS:
-        folder_split = dataset.spec.folder_splits.get(split, split)
-        labels = official.tree.scan(dataset.folder, folder_split)
-        if labels:
-            dataset.preload(official, split)
-        for key, label in sorted(labels.items()):
-            target = prepared.tree.path_of(dataset.folder, folder_split, key)
-            jobs[label, str(target)] = None
+        for folder, name in product(dataset.place.folders, layout.splits[split]):
+            labels = official.tree.scan(folder, name)
+            if labels:
+                dataset.preload(official, split)
+            for key, label in sorted(labels.items()):
+                jobs[label, str(prepared.tree.path_of(folder, name, key))] = None
     if not jobs:
         raise UniLabelError(
             f"no official labels of {dataset.name} below {dataset.folder}; see datasets/README.md "

@@ -188,9 +188,7 @@ def test_readme_names_every_dataset_variant_and_count(tmp_path):
         assert all(f"`{variant}`" in row for variant in variant_names(name))
         assert all(f"{count:,}" in row for count in dataset.counts.values())
         assert f"| {dataset.table.space.num_classes} |" in row
-        assert all(
-            f"\n{folder}/" in readme or f"{folder}/\n" in readme for folder in dataset.spec.folders
-        )
+        assert all(f"{folder}/" in readme for folder in dataset.spec.folders)
 
 
 # --- variants ------------------------------------------------------------------------------------
@@ -274,40 +272,14 @@ def test_root_comes_from_the_environment(monkeypatch):
     assert datasets_root() == Path("datasets")
 
 
-# --- other arrangements of the same dataset ------------------------------------------------------
+# --- other arrangements of the same dataset: see also test_dataset_layouts.py --------------------
 
 
-def test_old_bdd_package(write, tmp_path):
-    source, planted = write("bdd100k", train=2, val=1)
-    base = tmp_path / "bdd100k"
-    (base / "seg").mkdir()
-    (base / "images/10k").rename(base / "seg/images")
-    (base / "labels/sem_seg/masks").rename(base / "seg/labels")
-    for path in (base / "seg/labels").glob("*/*.png"):
-        path.rename(path.with_name(f"{path.stem}_train_id.png"))
-    assert len(source.samples("train")) == 2
-    np.testing.assert_array_equal(
-        source.decode_label(source.samples("val")[0].label), planted["val"][0].ids
-    )
-
-
-def test_mapillary_v12_archive_and_sun_toolbox_numbering(write, tmp_path):
+def test_mapillary_v12_archive(write, tmp_path):
     source, _ = write("mapillary", train=2, val=1)
     folder = tmp_path / "mapillary_vistas/training"
     (folder / "v1.2/labels").rename(folder / "labels")
     assert len(source.samples("train")) == 2
-
-    source, planted = write("sunrgbd37", train=2, val=2)
-    base = tmp_path / "sunrgbd"
-    (base / "sunrgbd_train_test_labels").mkdir()
-    for split, first in (("train", 5051), ("test", 1)):
-        (base / f"image/{split}").rename(base / f"SUNRGBD-{split}_images")
-        for number in (0, 1):
-            old = base / f"label38/{split}/{number + 1:08d}.png"
-            old.rename(base / f"sunrgbd_train_test_labels/img-{first + number:06d}.png")
-    for split in ("train", "val"):
-        for sample, plan in zip(source.samples(split), planted[split], strict=True):
-            np.testing.assert_array_equal(source.decode_label(sample.label), plan.ids)
 
 
 def test_context_masks_of_mmsegmentation(write, tmp_path):

@@ -178,3 +178,18 @@ def test_polygons_are_drawn_as_the_autonue_tools_draw_them(write):
         [255, 4, 4, 4, 255],
         [255, 255, 255, 255, 255],
     ]
+
+
+def test_polygons_of_fewer_than_three_points_are_left_out(write):
+    """As AutoNUE/public-code, preparation/json2labelImg.py: ``len(polygon) < 3`` is skipped, before
+    the label is looked up; Pillow would draw a line for two points."""
+    source, planted = write("idd26", train=1, val=1)
+    label = planted["train"][0].label
+    objects = [
+        {"label": "road", "deleted": 0, "polygon": [[0, 0], [4, 0], [4, 2], [0, 2]]},
+        *({"label": "truck", "deleted": 0, "polygon": [[0, 1], [4, 1]][:n]} for n in range(3)),
+        {"label": "no such thing", "deleted": 0, "polygon": [[0, 0], [1, 1]]},
+        {"label": "no such thing", "deleted": 1, "polygon": [[0, 0], [1, 1], [2, 0]]},
+    ]
+    label.write_text(json.dumps({"imgWidth": 5, "imgHeight": 3, "objects": objects}))
+    assert source.decode_label(str(label)).tolist() == [[0] * 5] * 3

@@ -6,14 +6,18 @@ key, and an image and a label of the same key belong together. Nothing here open
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from unilabel.core.errors import UniLabelError
 from unilabel.data.sources import IMAGE_SUFFIXES, SPLITS, Sample
+
+logger = logging.getLogger(__name__)
 
 # (path below the tree's folder without suffix, split of the tree) -> key, or None for a file that
 # does not belong to the tree.
@@ -55,12 +59,17 @@ class FileTree:
         suffixes: endings of the file names; what remains of the path is handed to ``key``.
         recursive: also look into subfolders.
         key: tells the key.
+        within: pattern of the subfolders that are entered at first; None: all.
+        prefer: of files that differ in their suffix only the one whose suffix stands first is
+            used; otherwise they are an error.
     """
 
     folders: tuple[str, ...]
     suffixes: tuple[str, ...]
     recursive: bool = False
     key: KeyRule = same_key
+    within: str | None = None
+    prefer: bool = False
 
     def folder(self, root: Path, split: str) -> Path:
         """The folder that is scanned; the first choice if none exists."""
@@ -73,48 +82,77 @@ class FileTree:
         Raises:
             UniLabelError: two files have one key.
         """
-        base = str(self.folder(root, split))
         found: dict[str, str] = {}
-        for path in walk_files(base) if self.recursive else _list(base):
+        ranks: dict[str, int] = {}
+        doubles = 0
+        for key, rank, path in self._files(root, split):
+            if key in found:
+                if not self.prefer or rank == ranks[key]:
+                    raise UniLabelError(
+                        f"{found[key]} and {path} have the same name apart from the suffix; rename "
+                        "or remove one."
+                    )
+                doubles += 1
+                if rank > ranks[key]:
+                    continue
+            found[key], ranks[key] = path, rank
+        if doubles:
+            say_once(
+                f"{self.folder(root, split)}: {doubles} files are there as "
+                f"{' and '.join(self.suffixes)}; {self.suffixes[0]} is read"
+            )
+        return found
+
+    def has_files(self, root: Path, split: str) -> bool:
+        """Whether there is a file of the tree."""
+        return next(self._files(root, split), None) is not None
+
+    def _files(self, root: Path, split: str) -> Iterator[tuple[str, int, str]]:
+        """Key, rank of the suffix and path of every file."""
+        base = str(self.folder(root, split))
+        for path in walk_files(base, self.within) if self.recursive else _list(base):
             name = os.path.basename(path)
             if name.startswith("."):
                 continue
             lower = name.lower()
-            suffix = next((s for s in self.suffixes if lower.endswith(s.lower())), None)
-            if suffix is None:
+            ranks = (i for i, s in enumerate(self.suffixes) if lower.endswith(s.lower()))
+            rank = next(ranks, None)
+            if rank is None:
                 continue
-            stem = path[len(base) + 1 : -len(suffix)].replace(os.sep, "/")
+            stem = path[len(base) + 1 : -len(self.suffixes[rank])].replace(os.sep, "/")
             key = self.key(stem, split)
-            if key is None:
-                continue
-            if key in found:
-                raise UniLabelError(
-                    f"{found[key]} and {path} have the same name apart from the suffix; rename or "
-                    "remove one."
-                )
-            found[key] = path
-        return found
+            if key is not None:
+                yield key, rank, path
 
     def path_of(self, root: Path, split: str, key: str) -> Path:
         """Where the file of a key is expected, for trees whose keys are paths."""
         return self.folder(root, split) / f"{key}{self.suffixes[0]}"
 
 
+@lru_cache(maxsize=256)
+def say_once(message: str) -> None:
+    """Tell what was chosen without being asked; each message once per process."""
+    logger.info("%s", message)
+
+
 def _list(folder: str) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
             yield from (entry.path for entry in entries if not entry.is_dir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
 
 
 def walk_files(
-    folder: str | os.PathLike[str], above: frozenset[str] = frozenset()
+    folder: str | os.PathLike[str],
+    within: str | None = None,
+    above: frozenset[str] = frozenset(),
 ) -> Iterator[str]:
     """Every file below a folder, also behind links to folders; nothing if there is no such folder.
 
     Args:
         folder: where to look.
+        within: pattern of the subfolders of ``folder`` that are entered; None: all.
         above: real paths of the folders that lead here; a link back to one of them is not followed.
 
     Raises:
@@ -132,7 +170,8 @@ def walk_files(
         raise UniLabelError(f"cannot read the folder {folder}: {error.strerror}.") from error
     for entry in found:
         if entry.is_dir():
-            yield from walk_files(entry.path, above | {real})
+            if within is None or re.fullmatch(within, entry.name):
+                yield from walk_files(entry.path, None, above | {real})
         else:
             yield entry.path
 
@@ -203,44 +242,67 @@ def folder_files(root: Path, dataset: str, split: str) -> PairedFiles:
     """The files of a user's folder ``images/{train,val}``, ``labels/{train,val}``."""
     images = FileTree(("images/{split}",), IMAGE_SUFFIXES)
     labels = FileTree(("labels/{split}",), (".png",))
-    return pair_trees(dataset, root, images, labels, split, split)
+    return pair_trees(dataset, [root], images, labels, split, [split])
 
 
 def pair_trees(
     dataset: str,
-    root: Path,
+    roots: Sequence[Path],
     images: FileTree,
     labels: FileTree,
     split: str,
-    folder_split: str,
+    folder_splits: Sequence[str],
     select: SplitRule | None = None,
 ) -> PairedFiles:
     """Scan both trees.
 
     Args:
         dataset: name, for messages.
-        root: the dataset's folder.
+        roots: the dataset's folders; with several, keys begin with the folder's name.
         images: where images lie.
         labels: where labels lie.
         split: "train" or "val".
-        folder_split: what the split is called in folder names.
-        select: which keys belong to the split; None: all that the folders hold.
+        folder_splits: the names in folder names that make up the split.
+        select: which keys belong to the split; None: all that the folders hold. It is not asked
+            where there are no files at all.
     """
     if split not in SPLITS:
         raise UniLabelError(f"there is no split {split!r}; expected one of {', '.join(SPLITS)}.")
-    image_files = images.scan(root, folder_split)
-    label_files = labels.scan(root, folder_split)
+    image_files = _scan_all(images, roots, folder_splits)
+    label_files = _scan_all(labels, roots, folder_splits)
     keys = image_files.keys() | label_files.keys()
-    wanted = keys if select is None else select(root, split, set(keys))
+    wanted = keys if select is None or not keys else select(roots[0], split, set(keys))
     return PairedFiles(
         dataset,
         frozenset(wanted),
         image_files,
         label_files,
-        _place(images, root, folder_split),
-        _place(labels, root, folder_split),
+        _place(images, roots, folder_splits),
+        _place(labels, roots, folder_splits),
     )
 
 
-def _place(tree: FileTree, root: Path, split: str) -> str:
-    return f"(a file *{' or *'.join(tree.suffixes)} below {tree.folder(root, split)})"
+def _scan_all(tree: FileTree, roots: Sequence[Path], splits: Sequence[str]) -> dict[str, str]:
+    """Files of several folders and split names together."""
+    found: dict[str, str] = {}
+    scanned: set[Path] = set()
+    for root in roots:
+        for split in splits:
+            folder = tree.folder(root, split)
+            if folder in scanned:  # its name does not tell the split
+                continue
+            scanned.add(folder)
+            for key, path in tree.scan(root, split).items():
+                full = f"{root.name}/{key}" if len(roots) > 1 else key
+                if full in found:
+                    raise UniLabelError(
+                        f"{found[full]} and {path} are the same frame in two parts of the dataset; "
+                        "remove one."
+                    )
+                found[full] = path
+    return found
+
+
+def _place(tree: FileTree, roots: Sequence[Path], splits: Sequence[str]) -> str:
+    folders = dict.fromkeys(str(tree.folder(root, split)) for root in roots for split in splits)
+    return f"(a file *{' or *'.join(tree.suffixes)} below {' or '.join(folders)})"

@@ -143,8 +143,8 @@ class ColorDecoder:
 class PanopticDecoder:
     """COCO panoptic PNG: segment id = R + 256 G + 65536 B, 0 is void.
 
-    The file ``<folder>.json`` beside the folder of the PNGs gives the category of each segment. It
-    is parsed once per process and kept.
+    The file ``<folder>.json`` beside the folder of the PNGs, or in ``annotations`` beside it, gives
+    the category of each segment. It is parsed once per process and kept.
     """
 
     ids: Mapping[int, int]
@@ -156,7 +156,7 @@ class PanopticDecoder:
 
     def index(self, folder: str | os.PathLike[str]) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
         """File name -> (segment ids ascending, class ids) of the JSON file of a folder of PNGs."""
-        path = Path(f"{os.fspath(folder)}.json")
+        path = _json_of(os.fspath(folder))
         try:
             status = path.stat()
         except OSError as error:
@@ -172,7 +172,7 @@ class PanopticDecoder:
         index = self.index(folder)
         if name not in index:
             raise UniLabelError(
-                f"{path} has no entry in {folder}.json; the PNGs and the JSON file belong to "
+                f"{path} has no entry in {_json_of(folder)}; the PNGs and the JSON file belong to "
                 "different releases, or the JSON file is incomplete: unpack both again."
             )
         codes = _pack(read_image(path))
@@ -181,10 +181,17 @@ class PanopticDecoder:
             code = int(codes[ids == UNKNOWN][0])
             raise UnknownLabelError(
                 f"{path}: segment {code} on {int((codes == code).sum())} pixels is not in "
-                f"{folder}.json; the PNG is no panoptic map of dataset {self.dataset!r} or was "
-                "changed: unpack it again."
+                f"{_json_of(folder)}; the PNG is no panoptic map of dataset {self.dataset!r} or "
+                "was changed: unpack it again."
             )
         return ids
+
+
+def _json_of(folder: str) -> Path:
+    """The JSON file of a folder of PNGs, as the archive has it or as Detectron2 wants it."""
+    beside = Path(f"{folder}.json")
+    apart = beside.parent / "annotations" / beside.name
+    return apart if apart.is_file() and not beside.is_file() else beside
 
 
 @lru_cache(maxsize=8)
@@ -224,6 +231,8 @@ def _panoptic_index(
 class PolygonDecoder:
     """Cityscapes-style polygon JSON, drawn in file order as the AutoNUE tools draw it.
 
+    Deleted objects and polygons of fewer than three points are left out.
+
     Args:
         names: object name -> class id or 255; the pixels of no polygon are void.
     """
@@ -241,14 +250,13 @@ class PolygonDecoder:
             canvas = Image.new("L", size, IGNORE)
             draw = ImageDraw.Draw(canvas)
             for item in data["objects"]:
-                if item.get("deleted"):
+                if item.get("deleted") or len(item["polygon"]) < 3:  # as AutoNUE leaves them out
                     continue
-                class_id = self._class_of(item["label"], path)
                 points = [(x, y) for x, y in item["polygon"]]
+                class_id = self._class_of(item["label"], path)
                 if not np.isfinite(np.array(points, np.float64)).all():
                     raise ValueError(f"a polygon of {item['label']!r} has no finite coordinates")
-                if len(points) > 1:  # a single point covers no pixel; Pillow refuses it
-                    draw.polygon(points, fill=class_id)
+                draw.polygon(points, fill=class_id)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, UniLabelError):
                 raise

@@ -37,6 +37,7 @@ class RawLabels:
         ids: raw id -> class id, or 255 for void; other ids are wrong.
         colors: (red, green, blue) -> class id or 255; empty unless labels are stored as colours.
         names: object name -> class id or 255; empty unless labels are stored as polygons.
+        alphabet: object name -> class id or 255 in alphabetical order, where colours have names.
         base_classes: class id of each class of the dataset without a variant, or 255; the meaning
             of label maps that a preparation script wrote.
     """
@@ -45,6 +46,7 @@ class RawLabels:
     ids: Mapping[int, int]
     colors: Mapping[tuple[int, int, int], int]
     names: Mapping[str, int]
+    alphabet: Mapping[str, int]
     base_classes: tuple[int, ...]
 
 
@@ -57,6 +59,7 @@ def load_raw_labels(name: str, variants: tuple[str, ...] = ()) -> RawLabels:
     path = files("unilabel") / "label_spaces" / f"{name}.json"
     data = read_json(str(path))
     base = [c["name"] for c in data["classes"]]
+    named_colors = _named_colors(data)
     void = set(_VOID_VALUES.get(name, [v["id"] for v in data.get("void_raw", []) if "id" in v]))
     void |= set(data.get("void_raw_ids", []))
     data["void"] = {v for v in void if v >= 0} - _class_ids(data)
@@ -71,13 +74,15 @@ def load_raw_labels(name: str, variants: tuple[str, ...] = ()) -> RawLabels:
         data["classes"] = [{**c, "id": i} for i, c in enumerate(data["classes"])]
     space = LabelSpace.from_dict(data, str(path))
     position = {n: i for i, n in enumerate(space.class_names)}
+    colors = _lookup(
+        data, "raw_colors", [v["color"] for v in data.get("void_raw", []) if "color" in v]
+    )
     return RawLabels(
         space=space,
         ids=_lookup(data, "raw_ids", sorted(data["void"])),
-        colors=_lookup(
-            data, "raw_colors", [v["color"] for v in data.get("void_raw", []) if "color" in v]
-        ),
+        colors=colors,
         names=_lookup(data, "members", [v["name"] for v in data.get("void_raw", [])]),
+        alphabet={name: colors[color] for name, color in named_colors},
         base_classes=tuple(position.get(n, IGNORE) for n in base),
     )
 
@@ -132,6 +137,16 @@ def _same_name_colors(data: dict[str, Any]) -> dict[str, Any]:
         if color not in c["raw_colors_mseg"]
     ]
     return {**data, "classes": kept, "void_raw": [*data["void_raw"], *others]}
+
+
+def _named_colors(data: dict[str, Any]) -> list[tuple[str, tuple[int, int, int]]]:
+    """Names of the objects that have a colour, in alphabetical order."""
+    if "raw_names" not in data["classes"][0] or "raw_colors" not in data["classes"][0]:
+        return []
+    named = [(v["name"], tuple(v["color"])) for v in data["void_raw"]]
+    for entry in data["classes"]:
+        named += zip(entry["raw_names"], map(tuple, entry["raw_colors"]), strict=True)
+    return sorted(named, key=lambda pair: pair[0].casefold())
 
 
 def _class_ids(data: dict[str, Any]) -> set[int]:
