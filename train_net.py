@@ -102,6 +102,8 @@ def main(args: argparse.Namespace) -> int:
         else:
             results = run.train(cfg, args.config_file, args.resume)
     except UniLabelError as error:
+        for handler in [h for h in logger.handlers if getattr(h, "stream", None) is sys.stdout]:
+            logger.removeHandler(handler)  # the log file keeps the error, the console says it once
         logger.error("%s", error) if logger.handlers else None
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -339,3 +342,35 @@ def test_wrong_file_is_refused(tmp_path, change: Callable, message: str) -> None
     torch.save(state, path)
     with pytest.raises(UniLabelError, match=message):
         TimmBackbone("resnet18", timm_args=TINY_RESNET, pretrained_file=str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        (
+            "hrnet_w48",
+            "`python tools/convert_checkpoint.py --kind backbone --input FILE "
+            "--output output/hrnet_w48.safetensors` and give the path",
+        ),
+        ("hrnet_w18_small", "output/hrnet_w18_small.safetensors --backbone hrnet_w18_small`"),
+        ("resnet18", "give the path of a .pth or .safetensors file of 'resnet18'"),
+    ],
+)
+def test_weights_without_a_hub_name_the_way_by_hand(name, cure, tmp_path):
+    """In a process of its own: the hub's library reads these variables when it is imported."""
+    code = (
+        "from unilabel.modeling.backbone import TimmBackbone\n"
+        f"TimmBackbone({name!r}, pretrained_file='timm')"
+    )
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **offline},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert f"timm could not get its weights of {name!r}" in done.stderr
+    assert cure in done.stderr, last

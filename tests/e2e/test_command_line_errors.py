@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,12 @@ pytest.importorskip("detectron2")
 
 import cv2
 import program
+
+sys.path.append(str(Path(__file__).parents[1] / "d2"))  # the writers of miniature datasets
+
+from miniature_datasets import PAPER_DATASETS, write_miniature
+
+from unilabel.data.dataset_specs import SPECS
 
 pytestmark = pytest.mark.d2
 
@@ -143,6 +150,25 @@ def test_the_program_itself_ends_that_way() -> None:
         "error: command line: unknown configuration key 'SEEED'; did you mean 'SEED'?\n"
     )
     assert done.stdout == ""
+
+
+def test_all_absent_datasets_are_told_at_once_and_once(tmp_path, monkeypatch) -> None:
+    write_miniature("cityscapes", tmp_path / "data", train=1, val=1)
+    write_miniature("ade20k150", tmp_path / "data/elsewhere/my", train=1, val=1)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+    out = tmp_path / "out"
+    done = program.train_net("--config-file", "configs/7ds.yaml", "OUTPUT_DIR", str(out))
+    assert done.returncode == 2
+    first, *told, last = done.stderr.splitlines()
+    assert first == "error: 6 of 7 datasets cannot be read:"
+    absent = [name for name in PAPER_DATASETS if name != "cityscapes"]
+    assert [re.match(r"- dataset '(\w+)' has no labels", line)[1] for line in told] == absent
+    for name, line in zip(absent, told, strict=True):
+        assert f"Looked below {tmp_path / 'data'} for {SPECS[name].folders[0]}/" in line
+    assert str(tmp_path / "data/elsewhere/my/ADEChallengeData2016") in told[4]
+    assert last.startswith("See datasets/README.md for the folders of each dataset; the root is")
+    assert "cannot be read" not in done.stdout
+    assert (out / "log.txt").read_text().count("datasets cannot be read") == 1
 
 
 def test_usage_is_explained(cases: dict[str, dict]) -> None:

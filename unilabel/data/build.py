@@ -22,7 +22,7 @@ from unilabel.core.label_space import IGNORE, LabelSpaceSet
 from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
 from unilabel.data import bad_samples
 from unilabel.data.augment import TrainAugmentation, resize_short_side
-from unilabel.data.builtin import builtin_source, datasets_root
+from unilabel.data.builtin import HINT, builtin_source, datasets_root
 from unilabel.data.samplers import BalancedDatasetSampler, Draw
 from unilabel.data.sources import (
     JPEG_SUFFIXES,
@@ -292,21 +292,39 @@ def check_first_samples(sources: Sequence[DatasetSource], skip: bool = False) ->
     With ``skip`` a bad training sample is only reported: the loader takes another one.
 
     Raises:
-        UniLabelError: a dataset is empty, or its first files are bad.
+        UniLabelError: datasets are empty, or their first files are bad; all of them are named.
     """
+    faults = []
     for source in sources:
-        for split in SPLITS:
-            samples = source.samples(split)
-            try:
-                load_sample(source, samples[0])
-            except UniLabelError as error:
-                if not skip or split != "train":
-                    raise
-                logger.warning("bad sample: %s", error)
-            logger.info(
-                "%s %s: %d images, %d classes",
-                source.name,
-                split,
-                len(samples),
-                source.label_space.num_classes,
-            )
+        try:
+            _check_first_samples_of(source, skip)
+        except UniLabelError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        told = [str(fault) for fault in faults]
+        hint = HINT if any(HINT in text for text in told) else ""
+        lines = "".join(f"\n- {text.replace(HINT, '')}" for text in told)
+        raise UniLabelError(
+            f"{len(faults)} of {len(sources)} datasets cannot be read:{lines}"
+            + (f"\n{hint.strip()}" if hint else "")
+        )
+
+
+def _check_first_samples_of(source: DatasetSource, skip: bool) -> None:
+    for split in SPLITS:
+        samples = source.samples(split)
+        try:
+            load_sample(source, samples[0])
+        except UniLabelError as error:
+            if not skip or split != "train":
+                raise
+            logger.warning("bad sample: %s", error)
+        logger.info(
+            "%s %s: %d images, %d classes",
+            source.name,
+            split,
+            len(samples),
+            source.label_space.num_classes,
+        )

@@ -136,11 +136,18 @@ def say_once(message: str) -> None:
 
 
 def _list(folder: str) -> Iterator[str]:
+    yield from (entry.path for entry in _entries(folder) if not entry.is_dir())
+
+
+def _entries(folder: str | os.PathLike[str]) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder; nothing if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
-            yield from (entry.path for entry in entries if not entry.is_dir())
+            yield from entries
     except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        raise UniLabelError(f"cannot read the folder {folder}: {error.strerror}.") from error
 
 
 def walk_files(
@@ -161,14 +168,7 @@ def walk_files(
     real = os.path.realpath(folder)
     if real in above:
         return
-    try:
-        with os.scandir(folder) as entries:
-            found = list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        raise UniLabelError(f"cannot read the folder {folder}: {error.strerror}.") from error
-    for entry in found:
+    for entry in list(_entries(folder)):  # closed before the next one is opened
         if entry.is_dir():
             if within is None or re.fullmatch(within, entry.name):
                 yield from walk_files(entry.path, None, above | {real})

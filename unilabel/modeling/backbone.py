@@ -116,14 +116,31 @@ def _create(name: str, args: Mapping[str, Any], pretrained: bool = False) -> nn.
             raise
         raise UniLabelError(
             f"MODEL.TIMM.PRETRAINED: timm could not get its weights of {name!r} ({error}). Without "
-            "network access give a file path, or '' for random weights."
+            f"network access {_weights_by_hand(name)}, or '' for random weights."
         ) from error
+
+
+def _weights_by_hand(name: str) -> str:
+    """How to get a file for MODEL.TIMM.PRETRAINED without a hub, in words."""
+    if name.startswith("hrnet"):
+        return (
+            "fetch the official HRNet weights of ImageNet by hand, convert them with `python "
+            "tools/convert_checkpoint.py --kind backbone --input FILE "
+            f"--output output/{name}.safetensors"
+            + ("" if name == "hrnet_w48" else f" --backbone {name}")
+            + "` and give the path of the result"
+        )
+    return (
+        f"give the path of a .pth or .safetensors file of {name!r}, saved with timm on a machine "
+        "that has access"
+    )
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UniLabelError(
-            f"MODEL.TIMM.PRETRAINED: no file {str(path)!r}; expected a .pth or .safetensors file, "
+            f"MODEL.TIMM.PRETRAINED: no file {str(path)!r}; expected a .pth or .safetensors file "
+            "(tools/convert_checkpoint.py --kind backbone makes one of official HRNet weights), "
             "'package:<name>', 'timm', or ''."
         )
     try:
