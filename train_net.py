@@ -68,6 +68,7 @@ from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import atomic_path  # noqa: E402
 from unilabel.engine import run  # noqa: E402
 from unilabel.engine.distributed import init_from_environment  # noqa: E402
+from unilabel.engine.segmentor import device_of  # noqa: E402
 
 logger = logging.getLogger("unilabel")
 
@@ -75,10 +76,8 @@ logger = logging.getLogger("unilabel")
 def setup(args: argparse.Namespace) -> CfgNode:
     """Read the configuration, start logging, keep the resolved configuration."""
     cfg = load_config(args.config_file, args.opts)
-    if not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    if cfg.SEED < 0:
-        raise UniLabelError(f"SEED is {cfg.SEED}, expected 0 or more (every run is repeatable).")
+    device = device_of(cfg.MODEL.DEVICE)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     cfg.freeze()
     if comm.is_main_process():
         name = "config_eval.yaml" if args.eval_only else "config.yaml"
@@ -89,7 +88,19 @@ def setup(args: argparse.Namespace) -> CfgNode:
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
     # Detectron2 reports seconds per batch of every pass; our own lines say which dataset it is.
     logging.getLogger("detectron2.evaluation.evaluator").setLevel(logging.WARNING)
+    if cfg.MODEL.DEVICE == "auto" and device.type == "cpu":
+        logger.info("MODEL.DEVICE auto: no CUDA device is there, the run uses the CPU")
     return cfg
+
+
+def report_error(error: UniLabelError) -> None:
+    """Say an error once on the terminal, and keep it in log.txt where that is open already."""
+    for handler in list(logger.handlers):
+        if getattr(handler, "stream", None) in (sys.stdout, sys.stderr):
+            logger.removeHandler(handler)
+    if logger.handlers:
+        logger.error("%s", error)
+    print(f"error: {error}", file=sys.stderr)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -102,10 +113,7 @@ def main(args: argparse.Namespace) -> int:
         else:
             results = run.train(cfg, args.config_file, args.resume)
     except UniLabelError as error:
-        for handler in [h for h in logger.handlers if getattr(h, "stream", None) is sys.stdout]:
-            logger.removeHandler(handler)  # the log file keeps the error, the console says it once
-        logger.error("%s", error) if logger.handlers else None
-        print(f"error: {error}", file=sys.stderr)
+        report_error(error)
         raise SystemExit(2) from None
     if comm.is_main_process():
         print(run.report(results))
@@ -114,9 +122,17 @@ def main(args: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parsed = parse_arguments()
+    if parsed.num_gpus > max(1, torch.cuda.device_count()):
+        report_error(
+            UniLabelError(
+                f"--num-gpus is {parsed.num_gpus}, but there are {torch.cuda.device_count()} GPUs "
+                "here. For several processes on CPUs: torchrun --nproc_per_node N train_net.py ..."
+            )
+        )
+        sys.exit(2)
     launch(
         main,
-        parsed.num_gpus if torch.cuda.is_available() else 1,
+        parsed.num_gpus,
         num_machines=parsed.num_machines,
         machine_rank=parsed.machine_rank,
         dist_url=parsed.dist_url,

@@ -94,6 +94,7 @@ from torch import Tensor  # noqa: E402
 
 import unilabel  # noqa: E402
 import unilabel.modeling  # noqa: E402  registers backbone and meta-architecture
+from unilabel.config import merge_overrides  # noqa: E402
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.label_space import UNIFIED, LabelSpaceSet  # noqa: E402
 from unilabel.core.metrics import mean_iou  # noqa: E402
@@ -144,12 +145,7 @@ class Model:
 def read_model(args: argparse.Namespace) -> Model:
     """The model of ``--weights`` under the overrides."""
     cfg = config_of(load_file(args.weights)["config"], args.weights)
-    if len(args.opts) % 2:
-        raise UniLabelError(f"{' '.join(args.opts)!r} are no KEY VALUE pairs.")
-    try:
-        cfg.merge_from_list(args.opts)
-    except (AssertionError, KeyError, ValueError, SyntaxError) as error:
-        raise UniLabelError(f"{' '.join(args.opts)}: {error}") from error
+    merge_overrides(cfg, args.opts)
     network, unified = load_model(args.weights, cfg.MODEL.DEVICE)
     return Model(cfg, network, unified)
 
@@ -205,7 +201,9 @@ class Search:
         unseen = replace(self.source.label_space, name=f"unseen {self.source.name}")
         spaces = LabelSpaceSet([*self.model.network.label_spaces, unseen])
         texts, kind = transfer_texts(spaces)
-        encoder = build_text_encoder(self.args.encoder or cfg.TEXT.ENCODER, cfg.MODEL.DEVICE)
+        encoder = build_text_encoder(
+            self.args.encoder or cfg.TEXT.ENCODER, str(self.model.network.device)
+        )
         return spaces, encoder.encode(texts), {"encoder": encoder.name, "texts": kind}
 
     def similarity(self, space: str) -> Tensor:

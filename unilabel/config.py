@@ -6,7 +6,6 @@ overrides, ``validate_config`` checks what several keys say together.
 
 from __future__ import annotations
 
-import ast
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import yaml
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
-from unilabel import config_keys
+from unilabel import config_contract, config_keys
 from unilabel.core.errors import UniLabelError
 from unilabel.core.projection import MAPPING_MODES
 from unilabel.core.stages import Stage, StageSchedule
@@ -48,6 +47,7 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.SCHEDULE = [["MULTI_HEAD", 100000], ["GNN", 20000], ["SEG", 20000], ["FINAL", 100000]]
     cfg.SINGLE_DATASET_MODELS = False  # baseline: one model per dataset instead of one for all
     cfg.OUTPUT_DIR = "output/run"
+    cfg.SEED = 0
     cfg.LOG_PERIOD = 20  # iterations between two lines of progress
 
     # --- datasets ----------------------------------------------------------------------------
@@ -77,6 +77,7 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.TEST.BATCH_SIZE = 8  # images of equal size predicted together
 
     # --- network -----------------------------------------------------------------------------
+    cfg.MODEL.DEVICE = "auto"  # cuda where there is one, else cpu
     cfg.MODEL.META_ARCHITECTURE = "UniLabelSegmentor"
     cfg.MODEL.BACKBONE.NAME = "build_timm_backbone"
     cfg.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]  # RGB
@@ -212,41 +213,39 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     if not isinstance(loaded, dict):
         raise UniLabelError(f"{path} holds a {type(loaded).__name__}, expected KEY: value lines.")
     config_keys.check_amount(loaded, str(path))
-    known = config_keys.flatten(cfg)
-    config_keys.check_keys(loaded, known, str(path))
+    config_keys.check_keys(loaded, config_keys.flatten(cfg), str(path))
+    config_keys.lists_of_words(loaded)
     defaults = cfg.clone()
     try:
         cfg.merge_from_other_cfg(CN(loaded))
     except (ValueError, KeyError, AssertionError) as error:
         raise UniLabelError(f"{path}: {error}") from error
-    options = [o for o in overrides if o.startswith("--")]
-    if options:
-        raise UniLabelError(f"{options[0]} stands behind KEY VALUE pairs; options come first.")
-    if len(overrides) % 2:
-        raise UniLabelError(f"overrides are KEY VALUE pairs, but {overrides[-1]!r} has no value.")
-    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        config_keys.check_key(key, value, known, "command line")
-        try:
-            cfg.merge_from_list([key, _literal(cfg, key, value)])
-        except _BAD_LITERAL as error:
-            raise UniLabelError(f"{key} {value[:200]}: {error}") from error
+    config_contract.check_contract(cfg, str(path))
+    merge_overrides(cfg, overrides)
     config_keys.check_values(cfg, defaults)
     validate_config(cfg)
     return cfg
 
 
-def _literal(cfg: CN, key: str, value: str) -> str:
-    """Keep the text of a text key as it is: fvcore would read JSON or a number out of it."""
-    node: object = cfg
-    for part in key.split("."):
-        node = node[part]
-    if not isinstance(node, str):
-        return value
-    try:
-        quoted = isinstance(ast.literal_eval(value), str)
-    except (ValueError, SyntaxError):
-        quoted = False
-    return value if quoted else repr(value)
+def merge_overrides(cfg: CN, overrides: Sequence[str]) -> None:
+    """Put the ``KEY VALUE`` pairs of a command line into a configuration.
+
+    Raises:
+        UniLabelError: a key is unknown or without effect, or a value of the wrong type.
+    """
+    options = [o for o in overrides if o.startswith("--")]
+    if options:
+        raise UniLabelError(f"{options[0]} stands behind KEY VALUE pairs; options come first.")
+    if len(overrides) % 2:
+        raise UniLabelError(f"overrides are KEY VALUE pairs, but {overrides[-1]!r} has no value.")
+    known = config_keys.flatten(cfg)
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        config_keys.check_key(key, value, known, "command line")
+        try:
+            cfg.merge_from_list([key, config_keys.read_value(cfg, key, value)])
+        except _BAD_LITERAL as error:
+            raise UniLabelError(f"{key} {value[:200]}: {error}") from error
+        config_contract.check_contract(cfg, "command line", key)
 
 
 def validate_config(cfg: CN) -> None:
@@ -313,6 +312,8 @@ def _validate_choices(cfg: CN) -> None:
 
 def _validate_numbers(cfg: CN) -> None:
     u, g = cfg.UNIFY, cfg.GRAPH
+    if cfg.SEED < 0:
+        raise UniLabelError(f"SEED is {cfg.SEED}, expected 0 or more (every run is repeatable).")
     for key, value in (
         ("INPUT.IMAGES_PER_DATASET", cfg.INPUT.IMAGES_PER_DATASET),
         ("INPUT.ACCUMULATE", cfg.INPUT.ACCUMULATE),
@@ -369,6 +370,13 @@ def _validate_lists(cfg: CN) -> None:
         for pair in pairs:
             if not isinstance(pair, list | tuple) or len(pair) != 2:
                 raise UniLabelError(f"{key} holds {pair!r}, expected pairs [dataset, value].")
+    for row in cfg.TEST.EXPECTED_RESULTS:
+        numbers = row[2:] if isinstance(row, list | tuple) and len(row) == 4 else []
+        if not numbers or not all(isinstance(v, int | float) for v in numbers):
+            raise UniLabelError(
+                f"TEST.EXPECTED_RESULTS holds {row!r}, expected rows [dataset, metric, value, "
+                "tolerance]."
+            )
 
 
 def _known_configs() -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
+
+import yaml
 
 from unilabel.core.errors import UniLabelError
 
 MAX_VALUES = 100_000  # in a configuration file
+# Lists of names or folders. One of them alone may be given without brackets.
+WORD_LISTS = ("DATASETS.NAMES", "DATASETS.CUSTOM", "DATASETS.ONLY")
 
 
 def flatten(node: Mapping[str, Any], prefix: str = "") -> set[str]:
@@ -97,3 +102,48 @@ def _has_no_number(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_has_no_number, value))
     return isinstance(value, float) and not math.isfinite(value)
+
+
+def read_value(cfg: Mapping[str, Any], key: str, value: str) -> Any:
+    """What a value of the command line means for a key.
+
+    Text stays as it is (fvcore would read JSON or a number out of it). Lists may be written without
+    quotes, ``[/data/a, /data/b]``, and a list of names or folders with one of them as a word.
+    """
+    default: Any = cfg
+    for part in key.split("."):
+        default = default[part]
+    if not isinstance(default, str | list | tuple):
+        return value
+    try:
+        literal = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        literal = None
+    if isinstance(default, str):
+        return value if isinstance(literal, str) else repr(value)
+    if literal is None and value.startswith("["):
+        try:
+            literal = yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value  # fvcore names the mismatch
+    if key in WORD_LISTS:
+        return _words(value if literal is None or isinstance(literal, int | float) else literal)
+    return value if literal is None else literal
+
+
+def lists_of_words(loaded: MutableMapping[str, Any]) -> None:
+    """Put single names of a configuration file into lists, where a list of them is expected."""
+    for key in WORD_LISTS:
+        group, name = key.split(".")
+        below = loaded.get(group)
+        if isinstance(below, MutableMapping) and name in below:
+            below[name] = _words(below[name])
+
+
+def _words(value: Any) -> Any:
+    """A list of texts; numbers in it are names that look like numbers."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        value = [value] if value != "" else []
+    if not isinstance(value, list | tuple):
+        return value
+    return [str(v) if isinstance(v, int | float) else v for v in value]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -46,17 +45,6 @@ def test_output_folders_are_distinct() -> None:
     assert len(names) == len(set(names))
 
 
-def test_every_key_is_commented_and_used() -> None:
-    lines = (ROOT / "unilabel/config.py").read_text(encoding="utf-8").splitlines()
-    keys = [re.match(r" +cfg\.([A-Z][A-Z0-9_.]+) = (?!CN\()", line) for line in lines]
-    names = [m.group(1) for m in keys if m]
-    assert len(names) > 80
-    programs = [*(ROOT / "unilabel").rglob("*.py"), ROOT / "train_net.py"]
-    code = "\n".join(p.read_text(encoding="utf-8") for p in programs if p.name != "config.py")
-    for name in names:
-        assert re.search(rf"\b{name.split('.')[-1]}\b", code), f"{name} is used nowhere"
-
-
 def test_defaults_file_and_overrides_in_this_order(tmp_path: Path) -> None:
     written(tmp_path, TOY + "SEED: 3\nLOG_PERIOD: 7\nMODEL:\n  EMBED_DIM: 9\n")
     (tmp_path / "child.yaml").write_text("_BASE_: some.yaml\nLOG_PERIOD: 8\n")
@@ -79,6 +67,38 @@ def test_defaults_file_and_overrides_in_this_order(tmp_path: Path) -> None:
 def test_text_keys_keep_text_that_looks_like_another_type(value: str, expected: str) -> None:
     cfg = load_config(ROOT / "configs/toy.yaml", ["MODEL.TIMM.ARGS", value])
     assert cfg.MODEL.TIMM.ARGS == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("DATASETS.CUSTOM", "/data/a", ["/data/a"]),
+        ("DATASETS.CUSTOM", "[/data/a, ../b]", ["/data/a", "../b"]),
+        ("DATASETS.CUSTOM", "[/data/a,/data/b]", ["/data/a", "/data/b"]),
+        ("DATASETS.CUSTOM", "['/data/a', \"/data/b\"]", ["/data/a", "/data/b"]),
+        ("DATASETS.CUSTOM", "'/data/a'", ["/data/a"]),
+        ("DATASETS.CUSTOM", "('a', 'b')", ["a", "b"]),
+        ("DATASETS.CUSTOM", "2024", ["2024"]),
+        ("DATASETS.CUSTOM", "", []),
+        ("DATASETS.CUSTOM", "[]", []),
+        ("DATASETS.ONLY", "toy_city", ["toy_city"]),
+        ("DATASETS.NAMES", "[cityscapes, idd26]", ["cityscapes", "idd26"]),
+        ("SCHEDULE", "[[MULTI_HEAD, 5]]", [["MULTI_HEAD", 5]]),
+        ("INPUT.CROP_SIZE", "[64, 32]", [64, 32]),
+        ("INPUT.CROP_SIZE", "(64, 32)", [64, 32]),
+        ("LOSS.DATASET_WEIGHTS", "[[toy_city, 2.0]]", [["toy_city", 2.0]]),
+    ],
+)
+def test_lists_on_the_command_line_need_no_quotes(key: str, value: str, expected: list) -> None:
+    cfg = load_config(ROOT / "configs/toy.yaml", [key, value])
+    for part in key.split("."):
+        cfg = cfg[part]
+    assert cfg == expected
+
+
+def test_one_name_in_a_file_needs_no_brackets(tmp_path: Path) -> None:
+    cfg = load_config(written(tmp_path, "DATASETS:\n  CUSTOM: /data/a\n  ONLY: a\n"))
+    assert (cfg.DATASETS.CUSTOM, cfg.DATASETS.ONLY) == (["/data/a"], ["a"])
 
 
 def test_dump_is_read_back(tmp_path: Path) -> None:
@@ -132,6 +152,10 @@ def test_missing_file_is_refused_with_the_known_ones(tmp_path: Path, monkeypatch
         ("SOLVER.BASE_LRR 1", "command line: unknown configuration key 'SOLVER.BASE_LRR'; did you "
          "mean 'SOLVER.BASE_LR'"),
         ("SEED abc", "SEED abc: Type mismatch"),
+        ("SEED -1", "SEED is -1, expected 0 or more"),
+        ("DATASETS.CUSTOM {1:2}", "DATASETS.CUSTOM .*: Type mismatch"),
+        ("DATASETS.CUSTOM [a", "DATASETS.CUSTOM is|DATASETS.CUSTOM .*: Type mismatch"),
+        ("INPUT.CROP_SIZE 64", "INPUT.CROP_SIZE 64: Type mismatch"),
         ("MODEL 5", "command line: MODEL is '5', but it is a group of keys; set MODEL"),
         ("SCHEDULE [[GNN,5]]", "SCHEDULE .*: Type mismatch|GNN"),
         ("SCHEDULE [['GNN',5],['SEG',5]]", "SCHEDULE begins with GNN"),

@@ -227,3 +227,55 @@ def test_signal_handlers_are_given_back(folders, tmp_path: Path) -> None:
     trainer.train()
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
     assert torch.load(tmp_path / "kept" / "model_0000001.pth", weights_only=True)["version"] == 1
+
+
+# --- what is expected ---
+
+
+def test_expected_results_are_compared_after_everything_is_written(folders, tmp_path: Path) -> None:
+    one = config(folders, SCHEDULE=[["MULTI_HEAD", 1]])
+    found = run.train(one, "x", resume=False)
+    (tmp_path / "out" / "results.json").unlink()
+    city, mean = found["datasets"]["city"]["miou"], found["mean_miou"]
+    good = [["city", "miou", city, 0.01], ["mean", "miou", mean + 1, 1.01]]
+    again = config(folders, SCHEDULE=[["MULTI_HEAD", 1]], TEST__EXPECTED_RESULTS=good)
+    assert run.train(again, "x", resume=True)["datasets"] == found["datasets"]
+    bad = [*good, ["idd", "miou", 200, 0.5], ["mean", "unified_miou", 50, 1]]
+    wrong = config(folders, SCHEDULE=[["MULTI_HEAD", 1]], TEST__EXPECTED_RESULTS=bad)
+    (tmp_path / "out" / "results.json").unlink()
+    message = rf"\[idd, miou, 200, 0\.5\]: found {found['datasets']['idd']['miou']}; \[mean, "
+    with pytest.raises(UniLabelError, match=message + r"unified_miou, 50, 1\]: there is no such"):
+        run.train(wrong, "x", resume=True)
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["mean_miou"] == mean
+    weights = {"MODEL__WEIGHTS": str(tmp_path / "out" / "model_final.pth")}
+    with pytest.raises(UniLabelError, match=r"EXPECTED_RESULTS do not hold: \[idd, miou, 200"):
+        run.evaluate(config(folders, TEST__EXPECTED_RESULTS=bad[2:3], **weights), "x")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (["kitti", "miou", 1, 1], "is about 'kitti', expected one of city, idd, mean, relations"),
+        (["city", "mIoU", 1, 1], "names the metric 'mIoU', expected one of miou, unified_miou"),
+        (["unified", "miou", 1, 1], "'miou', expected one of atom_accuracy, atom_miou, hidden_iou"),
+        (["city", "miou", 1], r"expected rows \[dataset, metric, value, tolerance\]"),
+        ([["city"], "miou", "1", 1], r"expected rows \[dataset, metric, value, tolerance\]"),
+    ],
+)
+def test_expected_results_that_mean_nothing_are_refused_at_once(folders, tmp_path, row, message):
+    with pytest.raises(UniLabelError, match=message):
+        run.train(config(folders, TEST__EXPECTED_RESULTS=[row]), "x", resume=False)
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_model_is_written_before_it_is_scored(folders, tmp_path: Path, monkeypatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no scores")
+
+    monkeypatch.setattr(run, "evaluate_model", fail)
+    with pytest.raises(RuntimeError, match="no scores"):
+        run.train(config(folders), "x", resume=False)
+    out = tmp_path / "out"
+    assert (out / "model_final.pth").is_file()
+    assert UnifiedLabelSpace.load(out / "label_space.json").names
+    assert not (out / "results.json").exists()

@@ -73,6 +73,10 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
             "nothing": [],
             "wrong type": [*toy, "SEED", "many"],
             "negative seed": [*toy, "SEED", "-1"],
+            "no GPU": [*toy, "MODEL.DEVICE", "cuda"],
+            "no effect": [*toy, "SOLVER.IMS_PER_BATCH", "8"],
+            "reserved name": custom(folder, make_folder(folder / "unified")),
+            "folder without quotes": [*custom(folder, good), "DATASETS.CUSTOM", str(empty)],
             "missing config": ["--config-file", "configs/none.yaml"],
             "twice": custom(folder, good, twin),
             "same folder twice": custom(folder, good, good),
@@ -108,6 +112,10 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         ("option at the end", "--resume stands behind KEY VALUE pairs; options come first"),
         ("wrong type", "SEED many: Type mismatch"),
         ("negative seed", "SEED is -1, expected 0 or more"),
+        ("no GPU", "the device 'cuda' was asked for .* but there are 0 CUDA devices here"),
+        ("no effect", r"SOLVER\.IMS_PER_BATCH is 8, a key of Detectron2 that has no effect in"),
+        ("reserved name", r"classes\.json: a dataset is called 'unified', which is the name of"),
+        ("folder without quotes", "dataset 'empty' has no images in its split 'val' below"),
         ("missing config", r"no such file: configs/none\.yaml\. Known: .*configs/toy\.yaml"),
         ("twice", "the dataset 'good' is named twice; name each dataset once"),
         ("same folder twice", "the dataset 'good' is named twice"),
@@ -136,6 +144,7 @@ def test_mistakes_are_named(cases: dict[str, dict], case: str, message: str) -> 
     assert len(lines) == 1
     assert re.search(message, lines[0]), lines[0]
     assert "Traceback" not in done["out"]
+    assert lines[0].removeprefix("error: ") not in done["out"]  # said once
 
 
 def test_every_case_is_checked(cases: dict[str, dict]) -> None:
@@ -169,6 +178,23 @@ def test_all_absent_datasets_are_told_at_once_and_once(tmp_path, monkeypatch) ->
     assert last.startswith("See datasets/README.md for the folders of each dataset; the root is")
     assert "cannot be read" not in done.stdout
     assert (out / "log.txt").read_text().count("datasets cannot be read") == 1
+
+
+def test_gpus_that_are_not_there_are_named() -> None:
+    done = program.train_net("--num-gpus", "3", "--config-file", program.QUICK)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --num-gpus is 3, but there are 0 GPUs here. For several")
+
+
+def test_errors_after_the_start_are_kept_in_the_log(tmp_path: Path) -> None:
+    wrong = make_folder(tmp_path / "wrong")
+    (wrong / "labels/val/0.png").unlink()
+    done = program.train_net(*custom(tmp_path, wrong))
+    assert done.returncode == 2
+    message = done.stderr.splitlines()[-1].removeprefix("error: ")
+    assert "labels/val/0" in message
+    assert (tmp_path / "out" / "log.txt").read_text(encoding="utf-8").count(message) == 1
+    assert message not in done.stdout
 
 
 def test_usage_is_explained(cases: dict[str, dict]) -> None:

@@ -8,13 +8,17 @@ import os
 import pickle
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from detectron2.config import CfgNode
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import atomic_path, read_json, write_json
-from unilabel.core.unified_space import MAX_UNIFIED
+from unilabel.core.unified_space import MAX_UNIFIED, UnifiedLabelSpace
+
+if TYPE_CHECKING:
+    from unilabel.modeling.meta_arch import UniLabelSegmentor
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,19 @@ def save_file(path: str | os.PathLike[str], content: dict[str, Any]) -> str:
             raise OSError(str(error).splitlines()[0]) from error
         digest = file_digest(temporary)
     return digest
+
+
+def finished_model(
+    cfg: CfgNode, model: UniLabelSegmentor, space: UnifiedLabelSpace | None
+) -> dict[str, Any]:
+    """Content of a model file that answers by itself (``unilabel.engine.loading.load_model``)."""
+    return {
+        "model": model.state_dict(),
+        "num_unified": None if space is None else space.mapping.num_unified,
+        "label_spaces": model.label_spaces.to_list(),
+        "label_space": None if space is None else space.to_dict(),
+        "config": cfg.dump(),
+    }
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:

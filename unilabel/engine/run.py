@@ -31,8 +31,9 @@ from unilabel.data.build import (
 )
 from unilabel.data.sources import DatasetSource
 from unilabel.engine import distributed, transitions
-from unilabel.engine.checkpoint import CheckpointKeeper, save_file
+from unilabel.engine.checkpoint import CheckpointKeeper, finished_model, save_file
 from unilabel.engine.evaluate import evaluate_model, mean
+from unilabel.engine.expected import check_expectations, verify_results
 from unilabel.engine.hooks import CheckpointHook, ProgressHook
 from unilabel.engine.loading import load_model
 from unilabel.engine.trainer import UniLabelTrainer
@@ -77,6 +78,8 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     if cfg.SOLVER.REFIT:
         transitions.refit(trainer)
     space = transitions.final_label_space(trainer)
+    if comm.is_main_process():
+        save_final(cfg, trainer.model, space)  # before the evaluation, which may fail
     mapping = None if space is None else space.mapping
     results = {
         **describe_run(cfg, config_file),
@@ -87,9 +90,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
         "skipped_steps": trainer.guard.skipped,
         "bad_samples": trainer.bad_samples.counts(),
     }
-    if comm.is_main_process():
-        save_final(cfg, trainer.model, space, results)
-    comm.synchronize()
+    _write_results(cfg, "results.json", results)
     return results
 
 
@@ -114,9 +115,16 @@ def evaluate(cfg: CfgNode, config_file: str) -> dict[str, Any]:
         **describe_run(cfg, config_file),
         **evaluate_model(cfg, model, sources, mapping),
     }
-    if comm.is_main_process():
-        write_json(Path(cfg.OUTPUT_DIR) / "results_eval.json", results)
+    _write_results(cfg, "results_eval.json", results)
     return results
+
+
+def _write_results(cfg: CfgNode, name: str, results: dict[str, Any]) -> None:
+    """Write the results, then compare them with what is expected."""
+    if comm.is_main_process():
+        write_json(Path(cfg.OUTPUT_DIR) / name, results)
+    comm.synchronize()
+    verify_results(cfg.TEST.EXPECTED_RESULTS, results)
 
 
 def _prepare_data(cfg: CfgNode) -> list[DatasetSource]:
@@ -124,6 +132,7 @@ def _prepare_data(cfg: CfgNode) -> list[DatasetSource]:
         generate_toy_world(cfg)
     comm.synchronize()
     sources = build_sources(cfg)
+    check_expectations(cfg.TEST.EXPECTED_RESULTS, [s.name for s in sources])
     register_sources(sources)
     check_first_samples(sources, cfg.DATASETS.ON_BAD_SAMPLE == "skip")
     return sources
@@ -138,6 +147,7 @@ def _train_single_models(cfg: CfgNode, config_file: str, resume: bool) -> dict[s
         one.defrost()
         one.SINGLE_DATASET_MODELS = False
         one.DATASETS.ONLY = [name]
+        one.TEST.EXPECTED_RESULTS = []  # of all together, below
         one.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / name)
         one.freeze()
         part = train(one, config_file, resume)
@@ -145,28 +155,14 @@ def _train_single_models(cfg: CfgNode, config_file: str, resume: bool) -> dict[s
         results.setdefault("stages", []).extend({**s, "dataset": name} for s in part["stages"])
     results["mean_miou"] = mean([entry["miou"] for entry in results["datasets"].values()])
     results = {**describe_run(cfg, config_file), **results}
-    if comm.is_main_process():
-        write_json(Path(cfg.OUTPUT_DIR) / "results.json", results)
+    _write_results(cfg, "results.json", results)
     return results
 
 
-def save_final(
-    cfg: CfgNode,
-    model: UniLabelSegmentor,
-    space: UnifiedLabelSpace | None,
-    results: dict[str, Any],
-) -> None:
-    """Write the model, its label space, the results and the drawing, each atomically."""
+def save_final(cfg: CfgNode, model: UniLabelSegmentor, space: UnifiedLabelSpace | None) -> None:
+    """Write the model, its label space and the drawing, each atomically."""
     folder = Path(cfg.OUTPUT_DIR)
-    content: dict[str, Any] = {
-        "model": model.state_dict(),
-        "num_unified": None if space is None else space.mapping.num_unified,
-        "label_spaces": model.label_spaces.to_list(),
-        "label_space": None if space is None else space.to_dict(),
-        "config": cfg.dump(),
-    }
-    save_file(folder / FINAL_MODEL, content)
-    write_json(folder / "results.json", results)
+    save_file(folder / FINAL_MODEL, finished_model(cfg, model, space))
     if space is not None:
         from unilabel.visual.label_graph import draw_label_graph  # Matplotlib is slow to import
 

@@ -6,6 +6,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.modeling.meta_arch import UniLabelSegmentor, build_uni_head
 
@@ -16,9 +17,34 @@ def build_segmentor(
     """The model on MODEL.DEVICE, with multi-heads or (``num_unified``) with the unified head."""
     arch = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     model = arch(cfg, label_spaces=label_spaces, num_unified=num_unified)
-    device = cfg.MODEL.DEVICE if torch.cuda.is_available() else "cpu"
-    model.to(torch.device(device), memory_format=model.memory_format)
+    model.to(device_of(cfg.MODEL.DEVICE), memory_format=model.memory_format)
     return model
+
+
+def device_of(name: str) -> torch.device:
+    """The device that MODEL.DEVICE or ``--device`` names; "auto" is CUDA where there is a GPU.
+
+    Raises:
+        UniLabelError: there is no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UniLabelError(
+            f"the device {name!r} is unknown, expected cpu, cuda, cuda:N or auto (MODEL.DEVICE, "
+            f"--device): {str(error).splitlines()[0]}"
+        ) from None
+    found = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= found:
+        built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "has no CUDA"
+        raise UniLabelError(
+            f"the device {name!r} was asked for (MODEL.DEVICE, --device), but there are {found} "
+            f"CUDA devices here (PyTorch {torch.__version__} {built}); take cpu or auto, or see "
+            "python -m unilabel.doctor."
+        )
+    return device
 
 
 def install_label_space_size(
