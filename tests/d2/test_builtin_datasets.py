@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from unilabel.data.builtin import (
 )
 from unilabel.data.sources import load_sample
 from unilabel.data.split_rules import camvid_split, wilddash_country_is_val
+from unilabel.text.label_tables import load_label_space
 
 NUM_CLASSES = {
     "cityscapes": 19,
@@ -216,6 +218,56 @@ def test_wilddash_without_on_rails_and_with_benchmark_frames(write, tmp_path):
         ids == on_rails, 255, np.where((ids > on_rails) & (ids < 255), ids - 1, ids)
     )
     np.testing.assert_array_equal(source.decode_label(str(planted["train"][0].label)), expected)
+
+
+def test_wilddash_with_void_as_the_authors_train_it(tmp_path):
+    """25 classes, and a 26th for every other raw id.
+
+    Mrhonor/AutoUniSeg, auto_uni_seg/data/datasets/register_wilddash.py: against the label policy,
+    trains and potholes are void there, traffic sign backs and any other signs are traffic signs.
+    """
+    folder = tmp_path / "wilddash"
+    (folder / "panoptic").mkdir(parents=True)
+    codes = np.arange(82).reshape(2, 41) * 1000  # segment 0 is none at all
+    rgb = np.stack([codes & 255, codes >> 8 & 255, codes >> 16], -1).astype(np.uint8)
+    Image.fromarray(rgb).save(folder / "panoptic/at0000_100000.png")
+    segments = [{"id": 1000 * (raw + 1), "category_id": raw} for raw in range(81)]
+    note = {"file_name": "at0000_100000.png", "segments_info": segments}
+    (folder / "panoptic.json").write_text(json.dumps({"annotations": [note]}), "utf-8")
+
+    def decoded(variant: str | None) -> tuple[list[str], list[str]]:
+        source = builtin_source("wilddash2", tmp_path, variant)
+        names = [*source.label_space.class_names]
+        ids = source.decode_label(str(folder / "panoptic/at0000_100000.png")).reshape(-1)
+        return names, [names[i] if i != 255 else "ignored" for i in ids]
+
+    policy_classes, policy = decoded(None)
+    classes, found = decoded("with_void")
+    assert classes == [*(n for n in policy_classes if n != "onrails"), "void"]
+    expected = ["void" if name in ("ignored", "onrails") else name for name in policy]
+    expected[1 + 43] = "void"
+    expected[1 + 53] = expected[1 + 54] = "trafficsign"
+    assert found == expected
+    assert policy[0] == policy[1] == "ignored"  # no segment, and the label "unlabeled"
+    assert found[0] == found[1] == "void"
+    assert policy[1 + 43] == "road"
+    assert policy[1 + 54] == "ignored"
+    assert load_label_space("wilddash2@with_void").class_names == tuple(classes)
+
+
+def test_void_is_read_from_the_official_labels(tmp_path):
+    """The prepared PNGs hold the classes of the policy; a pothole is a road there."""
+    planted = write_miniature("wilddash2", tmp_path)
+    (tmp_path / "wilddash/panoptic_semseg").mkdir()
+    for plan in [*planted["train"], *planted["val"]]:
+        Image.fromarray(plan.ids).save(tmp_path / "wilddash/panoptic_semseg" / plan.label.name)
+    for variant, place in ((None, "panoptic_semseg"), ("with_void", "panoptic")):
+        source = builtin_source("wilddash2", tmp_path, variant)
+        assert {Path(s.label).parent.name for s in source.samples("train")} == {place}
+    both = builtin_source("wilddash2", tmp_path, "with_void+with_benchmark_frames")
+    assert both.label_space.num_classes == 26
+    shared = {Path(s.image).stem for s in [*both.samples("train"), *both.samples("val")]}
+    assert {"ae0013_100000", "zw0012_100000"} <= shared
 
 
 def test_voc_background_as_a_class(write):

@@ -129,6 +129,7 @@ def builtin_dataset(name: str, root: Path, variant: str | None = None) -> Builti
                 f"{', '.join(variant_names(name)) or 'none'}."
             )
     table = load_raw_labels(name, tuple(of_classes))
+    spec = replace(spec, layouts=tuple(layout.telling(of_classes) for layout in spec.layouts))
     place = locate(spec, Path(root))
     return BuiltinDataset(name, spec, Path(root), place, table, tuple(of_classes))
 

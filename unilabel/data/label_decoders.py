@@ -204,7 +204,7 @@ def _panoptic_index(
     index: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     try:
         for entry in data["annotations"]:
-            segments = {0: IGNORE}
+            segments = {0: known.get(0, IGNORE)}  # WildDash 2 has a label 0, "unlabeled"
             for segment in entry["segments_info"]:
                 category = segment["category_id"]
                 if category not in known:

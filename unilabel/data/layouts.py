@@ -35,12 +35,14 @@ class Labels:
         decoder: (table, dataset name) -> decoder.
         mark: text that only the paths of these files contain, to choose the decoder by.
         prepared_by: the script that writes these files from the official ones, if any.
+        refuses: variants of the classes that these labels cannot tell; they are not used then.
     """
 
     tree: FileTree
     decoder: Callable[[RawLabels, str], Decoder]
     mark: str = ""
     prepared_by: str = ""
+    refuses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Layout:
     needs: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     refuses: tuple[str, ...] = ()
+
+    def telling(self, variants: Sequence[str]) -> Layout:
+        """The same without the forms of labels that cannot tell one of these variants."""
+        usable = (f for f in self.labels if not set(f.refuses) & set(variants))
+        return replace(self, labels=tuple(usable))
 
     def fits(self, folder: Path) -> bool:
         """Whether a folder holds images and labels, of any split."""

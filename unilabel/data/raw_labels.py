@@ -1,7 +1,8 @@
 """What the values of official label files mean: ``unilabel/label_spaces/*.json`` as look-ups.
 
 A variant of a dataset changes its classes: classes are left out, folded in another way, or the
-background becomes a class. It is applied to the table, so that every decoder follows it.
+background (or all that is void) becomes a class. It is applied to the table, so that every decoder
+follows it.
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ def class_variants(name: str) -> list[str]:
 def _class_changes(data: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
     changes: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
     for variant, rule in data.get("variants", {}).items():
-        if isinstance(rule, dict) and "drop" in rule:
+        if isinstance(rule, dict) and "void_class" in rule:
+            changes[variant] = partial(_with_void, rule=rule)
+        elif isinstance(rule, dict) and "drop" in rule:
             changes[variant] = partial(_drop, names=tuple(rule["drop"]))
         elif variant.startswith("with_background"):
             changes[variant] = _with_background
@@ -111,6 +114,19 @@ def _drop(data: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
         "classes": [c for c in data["classes"] if c["name"] not in names],
         "void": data["void"] | {raw for c in gone for raw in c["raw_ids"]},
     }
+
+
+def _with_void(data: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
+    """What is no class becomes one: every raw value that is left over, ignored ones included."""
+    moved = rule["raw_ids"]
+    classes = [
+        {**c, "raw_ids": moved.get(c["name"], c["raw_ids"])}
+        for c in data["classes"]
+        if c["name"] not in rule["drop"]
+    ]
+    known = data["void"] | _class_ids(data)
+    entry = {**rule["void_class"], "raw_ids": sorted(known - _class_ids({"classes": classes}))}
+    return {**data, "classes": [*classes, entry], "void": set()}
 
 
 def _with_background(data: dict[str, Any]) -> dict[str, Any]:

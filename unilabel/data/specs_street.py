@@ -119,6 +119,7 @@ _WILDDASH_LAYOUT = Layout(
             forms.prepared,
             mark="/panoptic_semseg/",
             prepared_by="datasets/prepare_wilddash2.py",
+            refuses=("with_void",),  # they have folded potholes into the road
         ),
         Labels(tree("panoptic"), forms.panoptic, mark="/panoptic/"),
     ),

@@ -35,7 +35,8 @@ def load_label_space(spec: str) -> LabelSpace:
 
     Args:
         spec: the name of a published dataset (``cityscapes``), a variant of it that leaves classes
-            out (``mapillary@paper_64``), a folder with a ``classes.json``, or a JSON file.
+            out (``mapillary@paper_64``) or adds void (``wilddash2@with_void``), a folder with
+            a ``classes.json``, or a JSON file.
 
     Raises:
         UniLabelError: there is no such dataset, variant or file, or its content is wrong.
@@ -67,7 +68,7 @@ def load_label_spaces(specs: Iterable[str]) -> LabelSpaceSet:
 
 
 def _without_dropped(data: Any, variant: str, source: str) -> dict[str, Any]:
-    """The table without the classes under ``variants[variant]["drop"]``, ids closed up again."""
+    """The table without the classes that a variant drops, with the void class that it may add."""
     variants = data.get("variants", {})
     usable = sorted(k for k, v in variants.items() if isinstance(v, dict) and "drop" in v)
     if variant not in usable:
@@ -75,6 +76,7 @@ def _without_dropped(data: Any, variant: str, source: str) -> dict[str, Any]:
             f"{source}: no variant {variant!r} that leaves classes out; there is: "
             f"{', '.join(usable) or 'none'}."
         )
-    dropped = variants[variant]["drop"]
-    kept = [c for c in data["classes"] if c["name"] not in dropped]
+    rule = variants[variant]
+    kept = [c for c in data["classes"] if c["name"] not in rule["drop"]]
+    kept += [rule["void_class"]] if "void_class" in rule else []
     return {**data, "classes": [{**c, "id": i} for i, c in enumerate(kept)]}
