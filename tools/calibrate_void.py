@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from unilabel.data.builtin import builtin_source, datasets_root
-from unilabel.submission.arguments import add_model_options, build_labeller
+from unilabel.submission.arguments import add_model_options, build_labeller, size_note
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,8 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         "--negative-weight",
         type=float,
         metavar="W",
-        help="weight of void against mIoU, 0..1 (default: the one that the paper's Table 4 "
-        "suggests, see docs/WILDDASH.md)",
+        default=1.0,
+        help="how often each pixel known to be void counts in the score (default: 1, as they "
+        "occur)",
     )
     parser.add_argument("--output", metavar="FILE", help="write all thresholds as JSON")
     return parser
@@ -86,15 +87,20 @@ from unilabel.data.sources import (  # noqa: E402
     load_sample,
     read_image,
 )
-from unilabel.submission.calibration import IGNORED, ThresholdSweep, best_point  # noqa: E402
+from unilabel.submission.calibration import (  # noqa: E402
+    IGNORED,
+    SweepPoint,
+    ThresholdSweep,
+    best_point,
+)
 from unilabel.submission.class_names import meanings_by_name  # noqa: E402
 from unilabel.submission.formats import get_benchmark  # noqa: E402
 from unilabel.submission.frames import list_frames  # noqa: E402
-from unilabel.submission.reported import negative_weight  # noqa: E402
 from unilabel.submission.running import run_tool  # noqa: E402
 from unilabel.submission.wilddash import DATASET, VOID  # noqa: E402
 
 SHOWN = range(0, 100, 10)
+KEPT = 0.9  # share of the labelled pixels below which a threshold is warned of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,33 +115,51 @@ def calibrate(args: argparse.Namespace) -> int:
     Raises:
         UniLabelError: an option or a file is wrong, or one kind of pixels is missing.
     """
-    weight = negative_weight() if args.negative_weight is None else args.negative_weight
-    if not 0 <= weight <= 1:
-        raise UniLabelError(f"--negative-weight {weight}: expected 0..1.")
-    sweep = ThresholdSweep(build_labeller(args, get_benchmark(DATASET)))
+    weight = args.negative_weight
+    if not 0 <= weight < float("inf"):
+        raise UniLabelError(f"--negative-weight {weight}: expected 0 or more.")
+    labeller = build_labeller(args, get_benchmark(DATASET))
+    print(size_note(labeller))
+    sweep = ThresholdSweep(labeller)
     for image, truth in tqdm(list(_pairs(args)), unit="image", dynamic_ncols=True):
         sweep.add(*_load(image, truth))
     points = sweep.points(weight)
-    best = best_point(points)
+    best, mild = best_point(points), best_point(points, KEPT)
     print(f"{'threshold':>9} {'mIoU':>7} {'void':>7} {'kept':>7} {'score':>7}")
-    for i in sorted({*SHOWN, points.index(best)}):
+    for i in sorted({*SHOWN, points.index(best), points.index(mild)}):
         p = points[i]
         values = " ".join(f"{100 * v:7.2f}" for v in (p.miou, p.void, p.kept, p.score))
         print(f"{p.threshold:>9.2f} {values}{'   best' if p is best else ''}")
-    print(f"score = {1 - weight:.3f} mIoU + {weight:.3f} void")
+    print(
+        "score: mIoU where a class written on a pixel known to be void is a false pixel of it; "
+        f"each such pixel counts {weight:g} times"
+    )
     words = str(sweep.labeller.void)
-    print(f"use: --void {'' if words == 'none' else words + ' '}threshold={best.threshold:g}")
+    print(f"use: --void {_option(words, best)}")
+    if mild is not best:
+        print(
+            f"warning: threshold={best.threshold:g} keeps {100 * best.kept:.1f} % of the labelled "
+            f"pixels ({100 * points[0].kept:.1f} % without a threshold), and their mIoU falls from "
+            f"{100 * points[0].miou:.1f} to {100 * best.miou:.1f}. If the benchmark has fewer "
+            "negative frames than these images, choose a smaller --negative-weight; the best that "
+            f"keeps {100 * KEPT:.0f} % of them: --void {_option(words, mild)}"
+        )
     if args.output:
         write_json(
             args.output,
             {
                 "threshold": best.threshold,
+                "threshold_that_keeps": mild.threshold,
                 "negative_weight": weight,
                 "void": words,
                 "points": [p.__dict__ for p in points],
             },
         )
     return 0
+
+
+def _option(words: str, point: SweepPoint) -> str:
+    return f"{'' if words == 'none' else words + ' '}threshold={point.threshold:g}"
 
 
 # a sample of a dataset whose class ids the table turns into WildDash ids; None: all is void

@@ -7,8 +7,8 @@ Examples:
       --negative indoor.zip --output scores.json
 
 The formulas are those of Cityscapes; the average instance sizes are measured on the scored frames,
-the server's are not public. --negative takes predictions for images that show nothing to label and
-reports the share of void pixels: a stand-in, not the benchmark's "Negative mIoU".
+the server's are not public. --negative takes predictions for images that show nothing to label:
+from them come stand-ins for the columns "Negative" and "Meta Avg", not the server's numbers.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.io import write_json
 from unilabel.data.split_rules import WILDDASH_BENCHMARK
 from unilabel.submission.frames import country_split
+from unilabel.submission.negatives import count_negatives, joint_miou, share_weight
 from unilabel.submission.reported import TABLE_4
 from unilabel.submission.results import ResultSet
 from unilabel.submission.running import run_tool
 from unilabel.submission.truth import open_truth
 from unilabel.submission.wilddash import DISPUTED_CLASS
-from unilabel.submission.wilddash_scores import read_tags, score_frames, void_share
+from unilabel.submission.wilddash_scores import count_frames, percent, read_tags
 
-COLUMNS = ("miou_class", "iiou_class", "miou_category", "iiou_category")
+COLUMNS = ("meta", "miou_class", "iiou_class", "miou_category", "iiou_category", "negative")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,6 +76,17 @@ def _parser() -> argparse.ArgumentParser:
         "--negative", metavar="PATH", help="zip or folder of results for images without any class"
     )
     parser.add_argument(
+        "--negative-gt",
+        metavar="DIR",
+        help="ground truth of these images, in a form of --gt (default: all void)",
+    )
+    parser.add_argument(
+        "--negative-share",
+        type=float,
+        metavar="S",
+        help="Meta stand-in: let negative images be this share of all, 0..1 (default: as they are)",
+    )
+    parser.add_argument(
         "--tags", metavar="FILE", help='JSON {"frame": {"hazard": "none", "low" or "high"}}'
     )
     parser.add_argument("--output", metavar="FILE", help="write the scores as JSON")
@@ -100,15 +112,23 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
         )
     stems = [stem for stem in stems if stem not in missing]
     tags = read_tags(args.tags) if args.tags else None
+    if not args.negative and (args.negative_gt or args.negative_share is not None):
+        raise UniLabelError("--negative-gt and --negative-share need --negative.")
+    scores, counts = count_frames(results, truth, stems, tags)
     report: dict[str, Any] = {
         "predictions": args.pred,
         "split": args.split,
         "without_result": len(missing),
         "benchmark_frames_excluded": excluded if shared is not None else None,
-        **score_frames(results, truth, stems, tags),
+        **scores,
     }
     if args.negative:
-        report["void_on_negatives_stand_in"] = void_share(ResultSet(args.negative))
+        real = open_truth(args.negative_gt) if args.negative_gt else None
+        negative, false = count_negatives(ResultSet(args.negative), real)
+        weight = share_weight(len(stems), negative["images"], args.negative_share)
+        negative["weight"] = round(weight, 6)
+        report["negative_stand_in"] = negative
+        report["meta_stand_in"] = percent(joint_miou(counts, false, weight))
     return report
 
 
@@ -140,10 +160,14 @@ def print_report(report: dict[str, Any]) -> None:
     print(f"\n{'category':<16} {'IoU':>7} {'iIoU':>7}")
     for name, value in full["category_iou"].items():
         print(f"{name:<16} {_cell(value)} {_cell(full['category_iiou'].get(name))}")
-    print(f"\n{'':<34} {'class':>7} {'i class':>7} {'cat.':>7} {'i cat.':>7}")
+    heads = ("meta", "class", "i class", "cat.", "i cat.", "neg.")
+    print(f"\n{'':<34} {' '.join(f'{head:>7}' for head in heads)}")
+    negative = report.get("negative_stand_in")
+    stand_ins = {"meta": report.get("meta_stand_in"), "negative": (negative or {}).get("miou")}
     here = f"{report['frames']} frames, {report['split']}"
     for name, text in (("classes_26", "26 classes"), ("classes_25", f"no {DISPUTED_CLASS}")):
-        cells = " ".join(_cell(report[name][column]) for column in COLUMNS)
+        own = {**report[name], **(stand_ins if name == "classes_26" else {})}
+        cells = " ".join(_cell(own.get(column)) for column in COLUMNS)
         print(f"{f'here ({here}; {text})':<34} {cells}")
     for row in TABLE_4:
         cells = " ".join(_cell(getattr(row, column)) for column in COLUMNS)
@@ -152,11 +176,12 @@ def print_report(report: dict[str, Any]) -> None:
         parts = " ".join(f"{k} {_cell(v)}" for k, v in values.items() if k != "impact")
         impact = "-" if values["impact"] is None else f"{100 * values['impact']:.1f} %"
         print(f"hazard {name:<16} mIoU {parts}, impact {impact}")
-    if negative := report.get("void_on_negatives_stand_in"):
+    if negative:
         print(
-            f"void on {negative['images']} images without any class (a stand-in, not the "
-            f"benchmark's negative mIoU): {negative['void_pixels']:.2f} % of the pixels, least of "
-            f"an image {negative['least_of_images']:.2f} %"
+            f"void on {negative['images']} negative images: {negative['void_pixels']:.2f} % of the "
+            f"pixels, least of an image {negative['least_of_images']:.2f} %\n"
+            "meta and neg. of this machine are stand-ins (docs/WILDDASH.md), not the server's "
+            f"columns; a negative image counts {negative['weight']:g} times"
         )
 
 

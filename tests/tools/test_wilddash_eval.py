@@ -18,12 +18,18 @@ from unilabel.submission.calibration import ThresholdSweep, best_point
 from unilabel.submission.formats import get_benchmark
 from unilabel.submission.label_png import encode_png
 from unilabel.submission.labeller import Labeller
-from unilabel.submission.reported import TABLE_4, negative_weight
+from unilabel.submission.negatives import (
+    count_negatives,
+    joint_miou,
+    negative_miou,
+    share_weight,
+)
+from unilabel.submission.reported import TABLE_4
 from unilabel.submission.results import ResultSet
 from unilabel.submission.scorer import CityscapesScorer
 from unilabel.submission.truth import open_truth
 from unilabel.submission.void import VoidPolicy
-from unilabel.submission.wilddash_scores import score_frames, void_share, wilddash_labels
+from unilabel.submission.wilddash_scores import score_frames, wilddash_labels
 from unilabel.submission.zero_shot import class_meanings, zero_shot_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -171,8 +177,24 @@ def test_the_tool(truth_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     report = json.loads(output.read_text())
     assert report["frames"] == 2
     assert report["benchmark_frames_excluded"] == [STEMS[0]]
-    assert report["void_on_negatives_stand_in"]["void_pixels"] == 50.0
-    assert report["void_on_negatives_stand_in"]["least_of_images"] == 0.0
+    assert report["negative_stand_in"]["void_pixels"] == 50.0
+    assert report["negative_stand_in"]["miou"] == 50.0
+    assert report["negative_stand_in"]["least_of_images"] == 0.0
+    assert report["negative_stand_in"]["weight"] == 1
+    assert 0 < report["meta_stand_in"] < report["classes_26"]["miou_class"]
+    row = next(line for line in printed.splitlines() if "26 classes" in line).split()
+    assert row[-6] == f"{report['meta_stand_in']:.2f}"
+    assert row[-1] == "50.00"
+    assert next(x for x in printed.splitlines() if "no onrails" in x).split()[-1] == "-"
+    # 2 positive and 3 negative images; a third of all: each negative image counts 1/3 of a time
+    assert evaluate([*options, *more, "--negative-share", "0.3333333"]) == 0
+    assert json.loads(output.read_text())["negative_stand_in"]["weight"] == pytest.approx(1 / 3)
+    capsys.readouterr()
+    for wrong in ("1", "-0.1"):
+        assert evaluate([*options, *more, f"--negative-share={wrong}"]) == 2
+        assert "expected 0 to below 1" in capsys.readouterr().err
+    assert evaluate([*options, "--negative-share", "0.5"]) == 2
+    assert "need --negative" in capsys.readouterr().err
     assert report["hazards"]["blur"]["none"] is None
     assert report["hazards"]["blur"]["low"] > 0
     assert report["hazards"]["blur"]["impact"] is None
@@ -203,7 +225,7 @@ def test_no_instance_score_without_instance_truth(
     printed = capsys.readouterr().out
     assert "note: no iIoU: no NAME_instanceIds.png beside the labels" in printed
     row = next(line for line in printed.splitlines() if line.startswith("here (3 frames"))
-    assert row.split()[-4:][1::2] == ["-", "-"]
+    assert row.split()[-6:][2::2] == ["-", "-"]
     assert next(x for x in printed.splitlines() if x.startswith("truck ")).split()[-1] == "-"
     report = score_frames(ResultSet(pred), open_truth(truth), STEMS)
     for part in ("classes_26", "classes_25"):
@@ -282,17 +304,72 @@ def test_damaged_ground_truth_is_told(tmp_path: Path) -> None:
             open_truth(root)
 
 
-def test_void_share_counts_pixels_not_images(tmp_path: Path) -> None:
-    for name, ids in (("a", np.zeros((10, 10))), ("b", np.full((10, 30), 7))):
-        (tmp_path / f"{name}.png").write_bytes(encode_png(ids.astype(np.uint8)))
-    share = void_share(ResultSet(tmp_path))
-    assert (share["void_pixels"], share["mean_of_images"]) == (25.0, 50.0)
+def write_negatives(folder: Path, **ids: np.ndarray) -> Path:
+    folder.mkdir()
+    for name, values in ids.items():
+        (folder / f"{name}.png").write_bytes(encode_png(values.astype(np.uint8)))
+    return folder
+
+
+def test_negatives_count_pixels_and_images(tmp_path: Path) -> None:
+    folder = write_negatives(tmp_path / "n", a=np.zeros((10, 10)), b=np.full((10, 30), 7))
+    shares, counts = count_negatives(ResultSet(folder), None)
+    assert (shares["void_pixels"], shares["mean_of_images"], shares["miou"]) == (25.0, 50.0, 25.0)
+    assert counts.sum() == 400
+    assert counts[0, 7] == 300
+
+
+def test_negatives_with_labels(tmp_path: Path) -> None:
+    """A negative frame may show known things; there they are wanted, elsewhere void."""
+    truth = np.zeros((4, 10))
+    truth[:2] = 24  # 20 pixels of a person
+    said = truth.copy()
+    said[0] = 0  # 10 of them missed
+    said[3, :5] = 26  # 5 pixels of a car that is none
+    results = ResultSet(write_negatives(tmp_path / "said", a=said))
+    real = open_truth(write_negatives(tmp_path / "real", a=truth))
+    shares, _ = count_negatives(results, real)
+    # person 10 / 20; void 15 / (20 + 10)
+    assert shares["miou"] == pytest.approx(100 * (10 / 20 + 15 / 30) / 2)
+    other = ResultSet(write_negatives(tmp_path / "other", b=said))
+    with pytest.raises(UniLabelError, match="negative frame b has no ground truth"):
+        count_negatives(other, real)
+    wrong = ResultSet(write_negatives(tmp_path / "wrong", a=said + 100))
+    with pytest.raises(UniLabelError, match="negative frame a: the prediction has the id 100"):
+        count_negatives(wrong, real)
+
+
+def counts_of(*pairs: tuple[int, int, int]) -> np.ndarray:
+    table = np.zeros((39, 39), np.int64)
+    for truth, said, number in pairs:
+        table[truth, said] += number
+    return table
+
+
+def test_meta_stand_in_by_hand() -> None:
+    """Road and sky on positive frames, 40 false road pixels on negative ones."""
+    positive = counts_of((7, 7, 80), (7, 23, 20), (23, 23, 50), (0, 7, 1000))
+    negative = counts_of((0, 0, 60), (0, 7, 40))
+    classic = (80 / 100 + 50 / 70) / 2  # what is predicted on void is not scored
+    assert joint_miou(positive, 0 * negative) == pytest.approx(classic)
+    assert joint_miou(positive, negative, 0.0) == pytest.approx(classic)
+    assert joint_miou(positive, negative) == pytest.approx((80 / 140 + 50 / 70) / 2)
+    assert joint_miou(positive, negative, 0.5) == pytest.approx((80 / 120 + 50 / 70) / 2)
+    # a class that only negative frames are called: 0, as in cityscapesScripts
+    other = counts_of((0, 26, 1))
+    assert joint_miou(positive, other) == pytest.approx((80 / 100 + 50 / 70) / 3)
+    assert negative_miou(negative) == 0.6
+    assert share_weight(10, 40, None) == 1
+    assert share_weight(10, 40, 0.2) == pytest.approx(10 / 40 * 0.25)
 
 
 def test_reported_numbers_of_the_paper() -> None:
     assert TABLE_4[4].meta == 40.5
     assert TABLE_4[-1].meta == 50.0
-    assert 0.1 < negative_weight() < 0.25
+    # Meta below both of its parts: it is no weighted mean of the two columns
+    assert TABLE_4[4].meta < min(TABLE_4[4].miou_class, TABLE_4[4].negative)
+    # and never above Classic, as in one count over all frames
+    assert all(row.meta < row.miou_class for row in TABLE_4)
 
 
 # --- the threshold ----------------------------------------------------------------------------
@@ -337,9 +414,24 @@ def test_the_sweep_equals_predictions_with_each_threshold(labeller: Labeller) ->
         assert point.void == pytest.approx(np.concatenate(void).mean(), abs=1e-3)
         assert point.kept == pytest.approx(np.concatenate(kept).mean(), abs=1e-3)
         assert point.miou == pytest.approx(np.mean(ious), abs=1e-3)
-        assert point.score == pytest.approx(0.7 * point.miou + 0.3 * point.void)
+        # the score is the joint count, over the classes that the ground truth holds
+        table = scorer.confusion * 0
+        for p, (_, t) in zip(written, pairs, strict=True):
+            np.add.at(table, (t[t != 255], p[t != 255]), 1)
+        shown = np.isin(np.arange(39), [0, 7, 23, 26, 11])
+        kept_table = np.where(shown[None, :], table, 0)
+        lost = np.zeros_like(table)
+        lost[:, 0] = table[:, ~shown].sum(1)  # written as a class without ground truth: a miss
+        both = kept_table + lost
+        void_rows = np.where(np.arange(39)[:, None] == 0, both, 0)
+        assert point.score == pytest.approx(joint_miou(both - void_rows, void_rows, 0.3), abs=1e-3)
     best = best_point(points)
     assert best.score == max(p.score for p in points)
+    for kept in (0.5, 0.9, 1.0):
+        mild = best_point(points, kept)
+        usable = [p for p in points if p.kept >= kept * points[0].kept]
+        assert mild.score == max(p.score for p in usable)
+        assert mild in usable
     shares = [p.void for p in points]
     assert shares == sorted(shares)
 
@@ -373,6 +465,9 @@ def test_the_threshold_tool(
     assert "mine: not used: sofa, vehicle" in printed
     threshold = json.loads(output.read_text())["threshold"]
     assert f"use: --void unmapped threshold={threshold:g}" in printed
+    assert printed.splitlines()[0].startswith(
+        "size of the images for the network: each image's own"
+    )
     assert (
         calibrate([*options, "--void-classes", "unknown", "--negative", str(root / "images")]) == 0
     )
@@ -381,4 +476,42 @@ def test_the_threshold_tool(
     assert "leave it out" in capsys.readouterr().err
     assert calibrate([*options, "--void-classes", "mine:chair"]) == 2
     assert "no class 'chair'" in capsys.readouterr().err
-    assert calibrate([*options, "--negative-weight", "3"]) == 2
+    for wrong in ("-1", "nan", "inf"):
+        assert calibrate([*options, f"--negative-weight={wrong}"]) == 2
+        assert "expected 0 or more" in capsys.readouterr().err
+
+
+def test_a_threshold_that_loses_the_classes_is_warned_of(
+    toy_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A random model: nearly all is wrong, so the more void the better."""
+    root = tmp_path / "mine"
+    for part in ("images", "labels"):
+        (root / part / "val").mkdir(parents=True)
+    Image.fromarray(photo(0)).save(root / "images/val/0.png")
+    labels = np.random.default_rng(0).integers(0, 2, (60, 84)).astype(np.uint8)
+    Image.fromarray(labels).save(root / "labels/val/0.png")
+    classes = [{"id": i, "name": name} for i, name in enumerate(["road", "sky"])]
+    (root / "classes.json").write_text(json.dumps({"name": "mine", "classes": classes}))
+    negative = tmp_path / "negative"
+    negative.mkdir()
+    for i in range(4):
+        Image.fromarray(photo(i)).save(negative / f"{i}.png")
+    output = tmp_path / "t.json"
+    options = ["--weights", str(toy_weights), "--folders", str(root), "--output", str(output)]
+    more = ["--negative", str(negative), "--void", "none"]
+    assert calibrate([*options, *more, "--negative-weight", "50"]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads(output.read_text())
+    points = {p["threshold"]: p for p in found["points"]}
+    best, mild = points[found["threshold"]], points[found["threshold_that_keeps"]]
+    assert best["kept"] < 0.9 <= mild["kept"]
+    assert (
+        f"warning: threshold={best['threshold']:g} keeps {100 * best['kept']:.1f} % of the labelled"
+        in printed
+    )
+    assert f"keeps 90 % of them: --void threshold={mild['threshold']:g}" in printed
+    assert calibrate([*options, *more, "--negative-weight", "0"]) == 0
+    found = json.loads(output.read_text())
+    warned = "warning:" in capsys.readouterr().out
+    assert warned == (found["threshold"] != found["threshold_that_keeps"])

@@ -55,9 +55,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--short-side",
         type=int,
-        default=0,
         metavar="PIXELS",
-        help="resize for the network as INPUT.TEST_SHORT_SIDE of the training (default: keep)",
+        help="resize the short side for the network; 0: keep the size (default: as the model was "
+        "tested, INPUT.TEST_SHORT_SIDE of its training)",
     )
     parser.add_argument("--tta", action="store_true", help="three scales and mirror images")
     parser.add_argument(
@@ -112,3 +112,19 @@ def label_table(
             f"--mapping {way!r}: expected {LEARNED}, {ZERO_SHOT}, {AUTO} or a file *.json."
         )
     return read_table(way, benchmark, spaces, own)
+
+
+def size_note(labeller: Labeller) -> str:
+    """At which size the model is asked, and why, in words."""
+    tested, options = labeller.predictor.test_short_side, labeller.options
+    size = f"short side {labeller.short_side} pixels" if labeller.short_side else "each image's own"
+    if options.short_side is None:
+        why = f"as the model was tested (INPUT.TEST_SHORT_SIDE {tested}); --short-side changes it"
+    elif labeller.short_side == tested:
+        why = "as --short-side says, and as the model was tested"
+    else:
+        own = f"a short side of {tested} pixels" if tested else "each image's own size"
+        why = f"as --short-side says; the model was tested at {own}"
+    more = [f"in windows of {options.window} pixels"] if options.window else []
+    more += ["at three scales and mirrored"] if options.tta else []
+    return f"size of the images for the network: {', '.join([size, *more])}: {why}"

@@ -24,10 +24,11 @@ class SweepPoint:
 
     Attributes:
         threshold: pixels whose best class is less probable become void.
-        miou: mean IoU of the classes that the ground truth holds, 0..1.
+        miou: mean IoU of the classes that the ground truth holds, 0..1, on labelled pixels.
         void: share of the pixels known to be void that are written as void, 0..1.
         kept: share of the other labelled pixels that keep a class, 0..1.
-        score: weighted mean of ``miou`` and ``void``.
+        score: the same mean IoU, where a class that is written on a pixel known to be void is a
+            false pixel of that class; see :func:`unilabel.submission.negatives.joint_miou`.
     """
 
     threshold: float
@@ -67,11 +68,11 @@ class ThresholdSweep:
                 self._counts.shape
             )
 
-    def points(self, negative_weight: float) -> list[SweepPoint]:
+    def points(self, void_weight: float = 1.0) -> list[SweepPoint]:
         """Every threshold, in ascending order.
 
         Args:
-            negative_weight: weight of the void pixels in the score, 0..1.
+            void_weight: how often each pixel known to be void counts in the score.
 
         Raises:
             UniLabelError: there are no pixels of one of the two kinds.
@@ -91,20 +92,38 @@ class ThresholdSweep:
             void = confusion[VOID, VOID] / confusion[VOID].sum()
             labelled = confusion[self._scored]  # (classes, L)
             miou = _mean_iou(labelled, self._scored)
+            false = void_weight * confusion[VOID, self._scored]
+            score = _mean_iou(labelled, self._scored, false)
             kept = 1 - labelled[:, VOID].sum() / labelled.sum()
-            score = (1 - negative_weight) * miou + negative_weight * void
             points.append(SweepPoint(step / STEPS, miou, float(void), float(kept), float(score)))
         return points
 
 
-def _mean_iou(labelled: NDArray[np.int64], columns: NDArray[np.int64]) -> float:
-    """Mean IoU of the classes that the ground truth holds; (classes, L) counts."""
+def _mean_iou(
+    labelled: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    false: NDArray[np.float64] | float = 0.0,
+) -> float:
+    """Mean IoU of the classes that the ground truth holds.
+
+    Args:
+        labelled: (classes, L) counts.
+        columns: (classes,) ids.
+        false: (classes,) more false pixels.
+    """
     truth = labelled.sum(1)
     hit = labelled[:, columns].diagonal()
-    union = truth + labelled[:, columns].sum(0) - hit
+    union = truth + labelled[:, columns].sum(0) - hit + false
     return float((hit / np.maximum(union, 1))[truth > 0].mean())
 
 
-def best_point(points: list[SweepPoint]) -> SweepPoint:
-    """The highest score; of equal ones the lowest threshold."""
-    return max(points, key=lambda point: (point.score, -point.threshold))
+def best_point(points: list[SweepPoint], kept: float = 0.0) -> SweepPoint:
+    """The highest score; of equal ones the lowest threshold.
+
+    Args:
+        points: of :meth:`ThresholdSweep.points`; the first has no threshold.
+        kept: only thresholds that keep this share of the labelled pixels that keep a class without
+            a threshold.
+    """
+    usable = [point for point in points if point.kept >= kept * points[0].kept]
+    return max(usable, key=lambda point: (point.score, -point.threshold))

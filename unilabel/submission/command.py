@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import unilabel
 from unilabel.core.errors import UniLabelError
-from unilabel.submission.arguments import add_model_options, build_labeller
+from unilabel.submission.arguments import add_model_options, build_labeller, size_note
 from unilabel.submission.checking import ArchiveReport, check_archive
 from unilabel.submission.formats import Benchmark
 from unilabel.submission.frames import Frame, country_split, frame_notes, list_frames
@@ -105,6 +105,7 @@ def submit(
     """
     labeller = build_labeller(args, benchmark)
     table = labeller.table
+    say(size_note(labeller))
     for line in table.lines(benchmark):
         say(line)
     if voids := table.voids():
@@ -195,7 +196,7 @@ def _settings(args: argparse.Namespace, labeller: Labeller) -> dict[str, Any]:
         "classes": list(table.classes),
         "values": table.values(labeller.benchmark),
         "void": str(labeller.void),
-        "short_side": options.short_side,
+        "short_side": labeller.short_side,
         "tta": options.tta,
         "window": options.window,
         "device": args.device,

@@ -26,9 +26,14 @@ _CHUNK = 2**22  # scores at image resolution held at once
 
 @dataclass(frozen=True)
 class InferenceOptions:
-    """How the network sees an image; see :meth:`unilabel.predictor.UniLabelPredictor.encode`."""
+    """How the network sees an image; see :meth:`unilabel.predictor.UniLabelPredictor.encode`.
 
-    short_side: int = 0
+    Attributes:
+        short_side: pixels that the short side is resized to; 0: the image's own size; None: as the
+            model was tested.
+    """
+
+    short_side: int | None = None
     tta: bool = False
     window: int = 0
 
@@ -99,6 +104,12 @@ class Labeller:
             elif void.unmapped or learned[row]:
                 self._fold[row, -1] = 1.0
 
+    @property
+    def short_side(self) -> int:
+        """Short side of images for the network, pixels; 0: their own size."""
+        asked = self.options.short_side
+        return self.predictor.test_short_side if asked is None else asked
+
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, 3) RGB -> (H, W) values of the result file."""
@@ -115,7 +126,7 @@ class Labeller:
     def decide(self, image: NDArray[np.uint8]) -> Iterator[Decision]:
         """Best class, its probability and void by unmapped labels, some rows at a time."""
         options = self.options
-        encoded = self.predictor.encode(image, options.short_side, options.tta, options.window)
+        encoded = self.predictor.encode(image, self.short_side, options.tta, options.window)
         scores = self._label_scores(encoded.embedding).permute(0, 2, 3, 1)  # (1, h, w, R)
         height, width = encoded.size
         step = max(1, _CHUNK // (scores.shape[3] * width))

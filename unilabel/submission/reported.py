@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 
 class Reported(NamedTuple):
     """One row of the table."""
@@ -37,15 +35,3 @@ TABLE_4 = (
     Reported("MIX6D", True, 48.5, 51.2, 46.5, 72.4, 66.1, 40.8),
     Reported("paper, trained", True, 50.0, 52.2, 47.5, 72.4, 68.6, 44.6),
 )
-
-
-def negative_weight() -> float:
-    """How much the negative frames weigh beside the others in the meta average, 0..1.
-
-    A least squares fit of meta = a * classic + b * negative + c over the rows of the table, as
-    b / (a + b). The server's own formula is not public.
-    """
-    rows = np.array([[row.miou_class, row.negative, 1.0] for row in TABLE_4])
-    meta = np.array([row.meta for row in TABLE_4])
-    classic, negative, _ = np.linalg.lstsq(rows, meta, rcond=None)[0]
-    return float(negative / (classic + negative))

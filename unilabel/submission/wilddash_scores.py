@@ -1,4 +1,4 @@
-"""Local scores for WildDash 2: the four columns, void on negatives, subsets by hazard."""
+"""Local scores for WildDash 2: the four classic columns, and subsets by hazard."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ def wilddash_labels() -> list[ScoredLabel]:
 def score_frames(
     results: ResultSet, truth: TruthSource, stems: Iterable[str], tags: Tags | None = None
 ) -> dict[str, Any]:
+    """Scores of :func:`count_frames`."""
+    return count_frames(results, truth, stems, tags)[0]
+
+
+def count_frames(
+    results: ResultSet, truth: TruthSource, stems: Iterable[str], tags: Tags | None = None
+) -> tuple[dict[str, Any], NDArray[np.int64]]:
     """Score frames that have a result and ground truth.
 
     Args:
@@ -46,7 +53,7 @@ def score_frames(
         with the four averages and the scores of every class, ``average_sizes``, ``hazards``,
         ``frames_without_instance_truth``. Without any instance in the ground truth there are no
         instance scores; a class without one, beside others that have, scores 0 where it is
-        predicted, as in cityscapesScripts.
+        predicted, as in cityscapesScripts. And the (L, L) counts, rows ground truth.
     """
     scorer = CityscapesScorer(wilddash_labels())
     subsets: dict[tuple[str, str], NDArray[np.int64]] = defaultdict(
@@ -70,17 +77,17 @@ def score_frames(
     for name, void in (("classes_26", ()), ("classes_25", (DISPUTED_CLASS,))):
         scores = scorer.scores(void=void)
         report[name] = {
-            **{key: _percent(value) for key, value in scores.averages.items()},
-            "iou": {key: _percent(value) for key, value in scores.iou.items()},
-            "iiou": {key: _percent(value) for key, value in scores.instance_iou.items()},
-            "category_iou": {key: _percent(v) for key, v in scores.category_iou.items()},
-            "category_iiou": {key: _percent(v) for key, v in scores.category_instance_iou.items()},
+            **{key: percent(value) for key, value in scores.averages.items()},
+            "iou": {key: percent(value) for key, value in scores.iou.items()},
+            "iiou": {key: percent(value) for key, value in scores.instance_iou.items()},
+            "category_iou": {key: percent(v) for key, v in scores.category_iou.items()},
+            "category_iiou": {key: percent(v) for key, v in scores.category_instance_iou.items()},
         }
         if not sizes:
             _forget_instances(report[name])
     report["average_sizes"] = {name: round(size, 1) for name, size in sizes.items()}
     report["hazards"] = _hazards(subsets)
-    return report
+    return report, scorer.confusion
 
 
 def _forget_instances(scores: dict[str, Any]) -> None:
@@ -90,7 +97,8 @@ def _forget_instances(scores: dict[str, Any]) -> None:
         scores[part] = dict.fromkeys(scores[part])
 
 
-def _percent(value: float) -> float | None:
+def percent(value: float) -> float | None:
+    """0..1 in percent, None for NaN."""
     return None if math.isnan(value) else round(100 * value, 4)
 
 
@@ -103,7 +111,7 @@ def _hazards(subsets: dict[tuple[str, str], NDArray[np.int64]]) -> dict[str, Any
     for (hazard, severity), confusion in subsets.items():
         part = CityscapesScorer(wilddash_labels())
         part.confusion += confusion
-        value = _percent(part.scores().averages["miou_class"])
+        value = percent(part.scores().averages["miou_class"])
         hazards.setdefault(hazard, dict.fromkeys(SEVERITIES))[severity] = value
     for values in hazards.values():
         none, low, high = (values[severity] for severity in SEVERITIES)
@@ -131,26 +139,3 @@ def read_tags(path: str | os.PathLike[str]) -> Tags:
                     f"{', '.join(SEVERITIES)}."
                 )
     return data
-
-
-def void_share(results: ResultSet) -> dict[str, Any]:
-    """Pixels written as void on frames that show nothing to label.
-
-    A stand-in: the benchmark's negative frames and their exact scoring are not public.
-
-    Returns:
-        shares in percent: over all pixels, the mean and the least over images; number of images.
-    """
-    void, total, shares = 0, 0, []
-    for stem in results.stems:
-        ids = results.load(stem)
-        count = int((ids == VOID).sum())
-        void += count
-        total += ids.size
-        shares.append(count / ids.size)
-    return {
-        "images": len(shares),
-        "void_pixels": round(100 * void / total, 4),
-        "mean_of_images": round(100 * float(np.mean(shares)), 4),
-        "least_of_images": round(100 * min(shares), 4),
-    }
