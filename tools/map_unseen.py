@@ -107,7 +107,7 @@ from unilabel.core.transfer import (  # noqa: E402
 )
 from unilabel.core.unified_space import UnifiedLabelSpace  # noqa: E402
 from unilabel.data.build import check_first_samples  # noqa: E402
-from unilabel.data.sources import DatasetSource, Sample, folder_source  # noqa: E402
+from unilabel.data.sources import SPLITS, DatasetSource, Sample, folder_source  # noqa: E402
 from unilabel.engine.checkpoint import load_file  # noqa: E402
 from unilabel.engine.evaluate import count  # noqa: E402
 from unilabel.engine.loading import config_of, load_model  # noqa: E402
@@ -327,7 +327,7 @@ def print_result(search: Search, mapping: TransferMapping, rows: Sequence[dict[s
     """The table, and what the reader should know about the mapping."""
     source = search.source
     print(
-        f"{source.name}: {source.label_space.num_classes} classes, "
+        f"{search.args.dataset}: {source.label_space.num_classes} classes, "
         f"{len(source.samples('train'))} training and {len(source.samples('val'))} validation "
         "images"
     )
@@ -351,7 +351,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         source = read_dataset(args, model.network.label_spaces.names)
         search = Search(args, model, some_images(source, args.images))
         mapping, rows = run(search)
-        notes = {**mapping.provenance, "val_miou": {r["name"]: round(r["val"], 4) for r in rows}}
+        notes = {
+            **mapping.provenance,
+            "dataset": args.dataset,  # with its variant: another split gives another figure
+            "images": {split: len(search.source.samples(split)) for split in SPLITS},
+            "val_miou": {r["name"]: round(r["val"], 4) for r in rows},
+        }
         print_result(search, mapping, rows)
         if args.output:
             replace(mapping, provenance=notes).save(args.output)
