@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -29,13 +29,21 @@ SHOWN = 20  # errors that are printed
 Job = tuple[str, str]  # official label, PNG
 
 
-def run(name: str, description: str, argv: Sequence[str] | None = None) -> int:
+def run(
+    name: str,
+    description: str,
+    argv: Sequence[str] | None = None,
+    find_jobs: Callable[[BuiltinDataset], tuple[list[Job], Decoder]] | None = None,
+    finish: Callable[[BuiltinDataset], None] | None = None,
+) -> int:
     """Command line of one script.
 
     Args:
         name: the built-in dataset.
         description: for ``--help``.
         argv: arguments; None: those of the process.
+        find_jobs: the labels and their decoder; None: a PNG for each label file.
+        finish: what is written at last, when all labels are there.
 
     Returns:
         Exit code: 0 done, 1 some labels failed, 2 there are no official labels.
@@ -49,7 +57,7 @@ def run(name: str, description: str, argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     dataset = builtin_dataset(name, args.root)
     try:
-        jobs, decoder = _jobs(dataset)
+        jobs, decoder = (find_jobs or _jobs)(dataset)
     except UniLabelError as error:
         print(error, file=sys.stderr)
         return 2
@@ -62,6 +70,8 @@ def run(name: str, description: str, argv: Sequence[str] | None = None) -> int:
         print(f"  {error}", file=sys.stderr)
     if len(errors) > SHOWN:
         print(f"  ... and {len(errors) - SHOWN} more", file=sys.stderr)
+    if finish is not None and not errors and not args.check:
+        finish(dataset)
     return 1 if errors else 0
 
 

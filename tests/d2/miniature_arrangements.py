@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from miniature_files import VOID, Planted, save, write_lines
 from PIL import Image
+from scipy.io import savemat
 
 Splits = dict[str, list[Planted]]
 # name -> (dataset, variant, function)
@@ -179,6 +181,40 @@ def sun_toolbox_order(root: Path, planted: Splits) -> None:
         (base / f"image/{split}").rename(base / f"SUNRGBD-{split}_images")
         for number, old in enumerate(sorted((base / f"label38/{split}").iterdir())):
             old.rename(base / f"sunrgbd_train_test_labels/img-{first + number:06d}.png")
+
+
+def sun_archives(root: Path, planted: Splits) -> None:
+    """SUNRGBD.zip and SUNRGBDtoolbox.zip, as TUI-NICR/ESANet (src/datasets/sunrgbd) reads them.
+
+    The label maps lie transposed behind references of one HDF5 file. Not registered above: the
+    labels have to be converted first.
+    """
+    sensors = ("kv1/NYUdata", "kv2/kinect2data", "realsense/lg", "xtion/sun3ddata/brown_bm_1")
+    frames, maps = [], []
+    split: dict[str, list[str]] = {"train": [], "val": []}
+    for number, (name, plan) in enumerate((s, p) for s in planted for p in planted[s]):
+        frame = f"SUNRGBD/{sensors[number % 4]}/frame_{number:04d}"
+        (root / frame / "image").mkdir(parents=True)
+        (root / frame / "depth").mkdir()
+        plan.image.rename(root / frame / f"image/{number:07d}.jpg")
+        (root / frame / "seg.mat").write_bytes(b"not read")
+        frames.append({"rgbpath": f"/n/fs/sun3d/data/{frame}/image/{number:07d}.jpg"})
+        split[name].append(f"/n/fs/sun3d/data/{frame}")
+        maps.append(np.asarray(Image.open(plan.label)))
+    shutil.rmtree(root / "sunrgbd")
+    (root / "SUNRGBDtoolbox/Metadata").mkdir(parents=True)
+    (root / "SUNRGBDtoolbox/traintestSUNRGBD").mkdir()
+    fields = np.zeros(len(frames), [("rgbpath", object)])
+    fields["rgbpath"] = [frame["rgbpath"] for frame in frames]
+    savemat(root / "SUNRGBDtoolbox/Metadata/SUNRGBDMeta.mat", {"SUNRGBDMeta": fields})
+    cells = {
+        f"all{k}": np.array(split[v], object) for k, v in (("train", "train"), ("test", "val"))
+    }
+    savemat(root / "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat", cells)
+    with h5py.File(root / "SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat", "w") as file:
+        values = [file.create_dataset(f"#refs#/{i}", data=m.T) for i, m in enumerate(maps)]
+        references = np.array([[value.ref] for value in values], h5py.ref_dtype)
+        file.create_dataset("SUNRGBD2Dseg/seglabel", data=references, dtype=h5py.ref_dtype)
 
 
 # CamVid

@@ -148,7 +148,7 @@ def test_absent_dataset_is_called_absent(name, tmp_path):
     assert "benchmark frames" not in message
     assert "list of the split" not in message
     for layout in SPECS[name].layouts:
-        assert layout.images.folders[0].split("{")[0] in message
+        assert layout.images.drawing().split("{")[0] in message
 
 
 # The root may be the folder of ScanNet: its frames have a folder of their own.

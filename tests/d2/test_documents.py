@@ -200,4 +200,6 @@ def test_the_row_without_descriptions_has_no_descriptions() -> None:
     cfg = load_config(ROOT / "configs/baselines/7ds_paper.yaml", ["TEXT.MODE", "prompt"])
     space = LabelSpace("x", ("road",), ((1, 2, 3),), descriptions=("Where cars drive.",))
     assert "7ds_paper.yaml" in row
-    assert label_texts(LabelSpaceSet([space]), cfg.TEXT.MODE) == ["An image of road from the dataset x."]
+    assert label_texts(LabelSpaceSet([space]), cfg.TEXT.MODE) == [
+        "An image of road from the dataset x."
+    ]

@@ -6,17 +6,20 @@ import importlib
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / "tests/d2"), str(REPOSITORY / "datasets")]
 
+from miniature_arrangements import sun_archives  # noqa: E402
 from miniature_datasets import write_miniature  # noqa: E402
 
 from unilabel.core.errors import UniLabelError  # noqa: E402
-from unilabel.data.builtin import builtin_source  # noqa: E402
+from unilabel.data.builtin import builtin_dataset, builtin_source  # noqa: E402
 
+sunrgbd = importlib.import_module("prepare_sunrgbd37")
 run = importlib.import_module("prepare_common").run
 PREPARED = {
     "coco_panoptic133": ("coco/panoptic_semseg_train2017/*.png", 4),
@@ -108,3 +111,79 @@ def test_prepared_labels_follow_a_variant(tmp_path):
     assert (label[plan.ids == dropped] == 255).all()
     later = (plan.ids > dropped) & (plan.ids < 255)
     np.testing.assert_array_equal(label[later], plan.ids[later] - 1)
+
+
+# --- SUN RGB-D: one large file for all labels -----------------------------------------------------
+
+
+def prepare_sun(root, *options):
+    options = ["--root", str(root), "--workers", "1", *options]
+    functions = {"find_jobs": sunrgbd.find_jobs, "finish": sunrgbd.write_lists}
+    return run("sunrgbd37", "labels", options, **functions)
+
+
+def test_official_archives_of_sun_rgbd(tmp_path, capsys):
+    planted = write_miniature("sunrgbd37", tmp_path)
+    expected = {p.image.read_bytes(): (s, p.ids) for s in planted for p in planted[s]}
+    sun_archives(tmp_path, planted)
+    with pytest.raises(UniLabelError, match=r"run `python datasets/prepare_sunrgbd37\.py`, which"):
+        builtin_source("sunrgbd37", tmp_path).samples("train")
+    assert prepare_sun(tmp_path) == 0
+    source = builtin_source("sunrgbd37", tmp_path)
+    found = 0
+    for split in ("train", "val"):
+        for sample in source.samples(split):
+            where, ids = expected[Path(sample.image).read_bytes()]
+            assert where == split
+            np.testing.assert_array_equal(source.decode_label(sample.label), ids)
+            found += 1
+    assert found == len(expected) == 6
+    assert builtin_dataset("sunrgbd37", tmp_path).counts == {"train": 5285, "val": 5050}
+    assert prepare_sun(tmp_path, "--check") == 0
+    assert "6 labels checked" in capsys.readouterr().out
+
+
+def test_stopped_conversion_of_sun_rgbd_is_completed(tmp_path, capsys):
+    sun_archives(tmp_path, write_miniature("sunrgbd37", tmp_path))
+    assert prepare_sun(tmp_path) == 0
+    first, second, *_ = sorted((tmp_path / "SUNRGBD").rglob("label37.png"))
+    first.unlink()
+    second.write_bytes(b"")
+    assert prepare_sun(tmp_path, "--check") == 1
+    errors = capsys.readouterr().err
+    assert f"{first} is missing" in errors
+    assert str(second) in errors
+    second.unlink()
+    with pytest.raises(UniLabelError, match=r"run `python datasets/prepare_sunrgbd37\.py`"):
+        [builtin_source("sunrgbd37", tmp_path).samples(split) for split in ("train", "val")]
+    assert prepare_sun(tmp_path) == 0
+    assert "2 labels written, 4 already there" in capsys.readouterr().out
+
+
+def damage_map(root):
+    with h5py.File(root / sunrgbd.SEGMENTS, "r+") as file:
+        file["#refs#/0"][0, 0] = 38
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "message"),
+    [
+        (lambda r: (r / sunrgbd.SEGMENTS).unlink(), 2, "unpack SUNRGBDtoolbox.zip beside SUNRGBD/"),
+        (lambda r: (r / sunrgbd.SEGMENTS).write_bytes(b"x"), 1, "frame 0 cannot be read"),
+        (lambda r: (r / sunrgbd.FRAMES).write_bytes(b"x"), 2, "SUNRGBDMeta.mat cannot be read"),
+        (damage_map, 1, "frame 0 has the value 38, expected 0..37"),
+    ],
+)
+def test_damaged_archives_of_sun_rgbd_are_named(damage, code, message, tmp_path, capsys):
+    sun_archives(tmp_path, write_miniature("sunrgbd37", tmp_path))
+    damage(tmp_path / "SUNRGBDtoolbox")
+    assert prepare_sun(tmp_path) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "SUNRGBD/train37.txt").exists()
+
+
+def test_images_of_sun_rgbd_that_are_missing_are_named(tmp_path, capsys):
+    sun_archives(tmp_path, write_miniature("sunrgbd37", tmp_path))
+    (tmp_path / "SUNRGBD/xtion").rename(tmp_path / "xtion")
+    assert prepare_sun(tmp_path) == 2
+    assert "1 of 6 frames" in capsys.readouterr().err

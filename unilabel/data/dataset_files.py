@@ -124,6 +124,12 @@ class FileTree:
             if key is not None:
                 yield key, rank, path
 
+    def drawing(self) -> str:
+        """The first choice of the folder, in words."""
+        if self.within is None:
+            return self.folders[0]
+        return f"{self.folders[0]}/{self.within}".removeprefix("./")
+
     def path_of(self, root: Path, split: str, key: str) -> Path:
         """Where the file of a key is expected, for trees whose keys are paths."""
         return self.folder(root, split) / f"{key}{self.suffixes[0]}"

@@ -80,9 +80,8 @@ class Layout:
         return needed and self.has_images(folder) and self.has_labels(folder)
 
     def half_fits(self, folder: Path) -> bool:
-        """Whether a folder holds images or labels."""
-        needed = all((folder / name).is_file() for name in self.needs)
-        return needed and (self.has_images(folder) or self.has_labels(folder))
+        """Whether a folder holds images or labels; what the layout needs may be missing."""
+        return self.has_images(folder) or self.has_labels(folder)
 
     def has_images(self, folder: Path) -> bool:
         """Whether a folder holds images of any split."""
@@ -98,10 +97,11 @@ class Layout:
 
     def drawing(self) -> str:
         """The folders of images and labels, in words."""
-        labels = " or ".join(f.tree.folders[0] for f in self.labels if not f.prepared_by)
+        official = [form for form in self.labels if not form.prepared_by] or self.labels
+        labels = " or ".join(form.tree.drawing() for form in official)
         names = "|".join(dict.fromkeys(name for names in self.splits.values() for name in names))
         needs = "".join(f" and {name}" for name in self.needs)
-        text = f"{self.images.folders[0]} with {labels}{needs}"
+        text = f"{self.images.drawing()} with {labels}{needs}"
         return text.replace("{split}", "{" + names + "}")
 
 

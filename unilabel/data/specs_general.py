@@ -27,6 +27,17 @@ def _toolbox_key(stem: str, split: str) -> str | None:
     return f"{int(number) - 5050:06d}" if split == "train" else number
 
 
+def _sun_frames(name: str, suffix: str) -> FileTree:
+    """Files in the folders of frames, which lie below a folder for each sensor."""
+    return tree(
+        ".",
+        suffix=suffix,
+        recursive=True,
+        key=PatternKey(f"(.+)/{name}"),
+        within="kv1|kv2|realsense|xtion",
+    )
+
+
 _SUNRGBD = DatasetSpec(
     parts=(Part(("sunrgbd", "SUN_RGBD", "sunrgb"), {"train": 5285, "val": 5050}),),
     layouts=(
@@ -50,6 +61,22 @@ _SUNRGBD = DatasetSpec(
             tree("SUNRGBD-{split}_images", suffix=".jpg", key=PatternKey(r"img-(\d{6})")),
             (Labels(tree("sunrgbd_train_test_labels", key=_toolbox_key), forms.raw_ids),),
             _TEST_IS_VAL,
+        ),
+        Layout(
+            "the official archives",
+            _sun_frames("image/[^/]+", ".jpg"),
+            (
+                Labels(
+                    _sun_frames("label37", ".png"),
+                    forms.prepared,
+                    prepared_by="datasets/prepare_sunrgbd37.py",
+                ),
+            ),
+            select=ListFile(
+                {"train": ("train37.txt",), "val": ("test37.txt",)},
+                "run `python datasets/prepare_sunrgbd37.py`, which writes it.",
+            ),
+            needs=("train37.txt",),
         ),
     ),
 )
