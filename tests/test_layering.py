@@ -22,7 +22,9 @@ LAYERS = {
     "text": {"core"},
     "visual": {"core"},
     "modeling": {"core", "text"},
-    "data": {"core", "text"},
+    "data": {"core", "text", "importers"},
+    # reads what annotation tools write; of data only what does not know the importers
+    "importers": {"core", "data.sources", "data.headers", "data.parallel"},
     "evaluation": {"core", "text"},
     "config": {"core", "config_keys", "config_contract"},
     "config_contract": {"core"},

@@ -1,0 +1,243 @@
+"""Folders of photos and folders of masks: MMSegmentation, Hugging Face, Ultralytics, and any other.
+
+A mask belongs to the photo of the same path below its folder and the same stem, apart from a suffix
+that the masks share (``0001_mask.png``).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from unilabel.core.errors import UniLabelError
+from unilabel.importers.classes import ClassTable, Names, names_of, read_names, read_yaml
+from unilabel.importers.forms.voc import drop_class
+from unilabel.importers.masks import MaskLabel, name_values, scan_masks
+from unilabel.importers.plan import FilePhoto, Item, Options, Plan
+from unilabel.importers.splits import split_of_path, split_of_word
+from unilabel.importers.tree import PHOTO_SUFFIXES, Tree, suffix_of
+
+MASK_FOLDERS = (
+    *("ann_dir", "annotation", "annotations", "ann", "anns", "masks", "mask", "labels", "label"),
+    *("gt", "gtfine", "ground_truth", "groundtruth", "segmentation", "segmentations", "seg"),
+    *("segmentationclass", "segmentation_masks", "semantic", "target", "targets", "labelids"),
+)
+PHOTO_FOLDERS = (
+    *("img_dir", "image", "images", "img", "imgs", "photos", "photo", "jpegimages", "rgb"),
+    *("leftimg8bit", "input", "inputs", "original", "raw", "color"),
+)
+MASK_SUFFIXES = (
+    *("_mask", "-mask", ".mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt"),
+    *(
+        "_gtFine_labelIds",
+        "_gtFine_labelTrainIds",
+        "_labelIds",
+        "_labelTrainIds",
+        "_L",
+        "_annotation",
+    ),
+    *("_target", "_semantic", "_ann", "-label", "_groundtruth", "_lab"),
+)
+NAME_FILES = (
+    *("id2label.json", "classes.txt", "labels.txt", "class_names.txt", "names.txt", "classes.yaml"),
+    *(
+        "label_names.json",
+        "labels.json",
+        "classes.yml",
+        "data.yaml",
+        "dataset.yaml",
+        "labelmap.txt",
+    ),
+)
+MASK_TYPES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photo with its mask, and the split that their folders name."""
+
+    photo: str
+    mask: str
+    split: str
+
+
+def _key(path: str) -> tuple[str, str] | None:
+    """("mask" or "photo", path without the folder that says so), None if no folder does.
+
+    The innermost folder that is called like one of masks or photos counts. Names of splits are
+    taken out, too, as ``train/image`` and ``image/train`` are both common.
+    """
+    parts = posixpath.splitext(path)[0].split("/")
+    for at in range(len(parts) - 2, -1, -1):
+        word = parts[at].lower()
+        kind = "mask" if word in MASK_FOLDERS else "photo" if word in PHOTO_FOLDERS else ""
+        if kind:
+            return kind, "/".join(parts[:at] + parts[at + 1 :])
+    return None
+
+
+def find_pairs(tree: Tree, left_out: Counter[str] | None = None) -> list[Pair]:
+    """Photos with masks of the export.
+
+    Args:
+        tree: the export.
+        left_out: counts photos without mask and masks without photo.
+
+    Raises:
+        UniLabelError: two photos or two masks have the same name.
+    """
+    pictures = [f for f in tree.files if suffix_of(f) in PHOTO_SUFFIXES]
+    keyed: dict[str, dict[str, list[str]]] = {"mask": defaultdict(list), "photo": defaultdict(list)}
+    for path in pictures:
+        found = _key(path)
+        if found and (found[0] == "photo" or suffix_of(path) in MASK_TYPES):
+            keyed[found[0]][found[1]].append(path)
+    if keyed["mask"] and not keyed["photo"]:  # photos lie beside the folder of masks
+        for path in pictures:
+            if _key(path) is None:
+                keyed["photo"][posixpath.splitext(path)[0]].append(path)
+    if not keyed["mask"]:
+        return _pairs_by_suffix(tree, pictures, left_out)
+    ending = _common_ending(keyed["mask"], keyed["photo"])
+    masks = {_cut(key, ending): paths for key, paths in keyed["mask"].items()}
+    return _join(tree, keyed["photo"], masks, left_out)
+
+
+def _cut(key: str, ending: str) -> str:
+    return key[: -len(ending)] if ending and key.endswith(ending) else key
+
+
+def _common_ending(masks: dict[str, list[str]], photos: dict[str, list[str]]) -> str:
+    """What the names of masks have behind those of photos, "" if they are equal or unlike."""
+    if any(key in photos for key in masks):
+        return ""
+    endings: Counter[str] = Counter()
+    for key in list(masks)[:50]:
+        for cut in range(len(key) - 1, max(len(key) - 40, 0), -1):
+            if key[:cut] in photos:
+                endings[key[cut:]] += 1
+                break
+    return endings.most_common(1)[0][0] if endings else ""
+
+
+def _pairs_by_suffix(tree: Tree, pictures: list[str], left_out: Counter[str] | None) -> list[Pair]:
+    """Photos and masks in one folder, told apart by the masks' suffix."""
+    for ending in MASK_SUFFIXES:
+        masks: dict[str, list[str]] = defaultdict(list)
+        photos: dict[str, list[str]] = defaultdict(list)
+        for path in pictures:
+            key = posixpath.splitext(path)[0]
+            if key.lower().endswith(ending.lower()) and suffix_of(path) in MASK_TYPES:
+                masks[key[: -len(ending)]].append(path)
+            else:
+                photos[key].append(path)
+        if masks and any(key in photos for key in masks):
+            return _join(tree, photos, masks, left_out)
+    return []
+
+
+def _join(
+    tree: Tree,
+    photos: dict[str, list[str]],
+    masks: dict[str, list[str]],
+    left_out: Counter[str] | None,
+) -> list[Pair]:
+    pairs = []
+    for key in sorted(photos.keys() & masks.keys()):
+        for files in (photos[key], masks[key]):
+            if len(files) > 1:
+                raise UniLabelError(
+                    f"{tree.path(files[0])} and {tree.path(files[1])} have the same name apart "
+                    "from the suffix or a folder; which one is meant cannot be told: remove one."
+                )
+        photo, mask = photos[key][0], masks[key][0]
+        pairs.append(Pair(photo, mask, split_of_path(photo) or split_of_path(mask)))
+    if left_out is not None:
+        for what, these, others in (
+            ("photos without a mask", photos, masks),
+            ("masks without a photo", masks, photos),
+        ):
+            if alone := these.keys() - others.keys():
+                left_out[what] += sum(len(these[key]) for key in alone)
+    return pairs
+
+
+def _words(tree: Tree) -> set[str]:
+    return {word.lower() for folder in tree.folders for word in folder.split("/")}
+
+
+def detect_mmseg(tree: Tree) -> list[str]:
+    """The root, if there are ``img_dir`` and ``ann_dir``."""
+    return [""] if {"img_dir", "ann_dir"} <= _words(tree) and find_pairs(tree) else []
+
+
+def detect_hf(tree: Tree) -> list[str]:
+    """The root, if each split has ``image`` and ``annotation`` (or ``label``, ``mask``)."""
+    parents = defaultdict(set)
+    for folder in tree.folders:
+        parents[posixpath.dirname(folder)].add(posixpath.basename(folder).lower())
+    for parent, names in parents.items():
+        inside = split_of_word(posixpath.basename(parent)) and names & {"image", "images"}
+        if inside and names & {"annotation", "label", "mask"} and find_pairs(tree):
+            return [""]
+    return [""] if tree.named("id2label.json") and find_pairs(tree) else []
+
+
+def detect_ultralytics(tree: Tree) -> list[str]:
+    """The root, if there are ``images/train`` and ``masks/train``."""
+    words = {f.lower() for f in tree.folders}
+    pairs = [f for f in words if re.search(r"(^|/)images/(train|val|test)$", f)]
+    same = [f for f in pairs if re.sub(r"images(/\w+)$", r"masks\1", f) in words]
+    return [""] if same and find_pairs(tree) else []
+
+
+def detect_plain(tree: Tree) -> list[str]:
+    """The root, if any photos have masks."""
+    return [""] if find_pairs(tree) else []
+
+
+def read(tree: Tree, base: str, options: Options) -> Plan:
+    """The plan of an import.
+
+    Raises:
+        UniLabelError: no pairs, unreadable masks, or names that do not fit.
+    """
+    plan = Plan(ClassTable())
+    pairs = find_pairs(tree, plan.left_out)
+    if not pairs:
+        raise UniLabelError(
+            f"{tree.root} has no photo with a mask: expected folders as images/ and masks/ with "
+            "files of the same names, or 0001.jpg beside 0001_mask.png."
+        )
+    without = plan.left_out.get("masks without a photo", 0)
+    if without > len(pairs):
+        raise UniLabelError(
+            f"{tree.root}: only {len(pairs)} masks have a photo of the same name, {without} have "
+            "none; put the photos beside the masks or give them the same names."
+        )
+    seen = scan_masks([str(tree.path(p.mask)) for p in pairs], options.workers)
+    names = options.names or own_names(tree)
+    if names is not None and options.names is None:
+        plan.notes.append(f"the names of the classes are taken from {names.file}")
+    ids = name_values(seen, names, plan.table, False, plan.notes)
+    if options.background == "ignore" and "background" in plan.table.ids:
+        ids = drop_class(plan.table, ids, plan.table.ids["background"])
+    hint = "name it in --names" if options.names is None else f"name it in {options.names.file}"
+    for pair in pairs:
+        label = MaskLabel(str(tree.path(pair.mask)), tuple(ids.items()), seen.colored, hint)
+        plan.items.append(Item(FilePhoto(str(tree.root), pair.photo), label, pair.split))
+    return plan
+
+
+def own_names(tree: Tree) -> Names | None:
+    """Names that the export itself has, in a file of a usual name."""
+    for name in NAME_FILES:
+        for path in tree.named(name):
+            if suffix_of(path) not in (".yaml", ".yml"):
+                return read_names(tree.path(path))
+            data = read_yaml(tree.path(path))
+            if isinstance(data, dict) and data.get("names"):
+                return names_of(data["names"], str(tree.path(path)))
+    return None
