@@ -1,4 +1,4 @@
-"""The exports of ``../shared/cases``, imported and compared with the label maps they were made of."""
+"""The exports of ``../shared/cases``, imported and compared with their label maps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOURCE = SHARED / "data" / "mini" / "camvid11"
 pytestmark = pytest.mark.skipif(
     not (MAKER.is_file() and SOURCE.is_dir()), reason="the cases are not beside the repository"
 )
-# form that has to be found; whether masks are kept pixel by pixel; classes of pixels nobody labelled
+# form that is found; whether masks are kept pixel by pixel; class of pixels that nobody labelled
 CASES = {
     "coco_instances": ("coco_instances", False, None),
     "coco_panoptic": ("coco_panoptic", True, None),

@@ -34,6 +34,7 @@ from unilabel.data.sources import (
     load_sample,
     read_image,
 )
+from unilabel.importers.cache import ready_folders
 from unilabel.text.prompts import with_descriptions
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def build_sources(cfg: CfgNode) -> list[DatasetSource]:
         UniLabelError: a dataset is unknown, missing or named twice.
     """
     variants = dict(map(tuple, cfg.DATASETS.VARIANTS))
-    folders = list(cfg.DATASETS.CUSTOM)
+    folders = ready_folders(cfg.DATASETS.CUSTOM, imported_root(cfg))
     if cfg.DATASETS.TOY:
         folders += [str(toy_root(cfg) / name) for name in TOY_DATASETS]
     sources = [builtin_source(n, datasets_root(), variants.get(n)) for n in cfg.DATASETS.NAMES]
@@ -78,6 +79,11 @@ def generate_toy_world(cfg: CfgNode) -> None:
     if cfg.DATASETS.TOY:
         train, val = cfg.DATASETS.TOY_IMAGES
         write_toy_world(toy_root(cfg), cfg.SEED, train, val)
+
+
+def imported_root(cfg: CfgNode) -> Path:
+    """Folder for imports of exports of annotation tools that DATASETS.CUSTOM names."""
+    return Path(cfg.OUTPUT_DIR) / "imported"
 
 
 def toy_root(cfg: CfgNode) -> Path:

@@ -74,13 +74,13 @@ class Painted:
     Attributes:
         ids: (H, W) uint8, 255 where nothing was painted.
         left_out: reason -> objects.
-        hidden: pixels that changed from one class to another while painting.
+        buried: pixels of smaller objects that lie under larger ones of another class.
         notes: kind -> photos (0 or 1 each).
     """
 
     ids: np.ndarray
     left_out: Counter[str] = field(default_factory=Counter)
-    hidden: int = 0
+    buried: int = 0
     notes: Counter[str] = field(default_factory=Counter)
 
 
@@ -140,28 +140,32 @@ def paint(
         fill: value where no shape lies.
         smaller_on_top: order by area, the largest first, in place of the sketch's order.
     """
-    painted = Painted(np.full((height, width), fill, np.uint8), Counter(sketch.left_out))
+    left_out = Counter(sketch.left_out)
+    owner = np.zeros((height, width), np.int32)  # 1 + position of the shape on top, 0 is none
     shapes = list(sketch.shapes)
     if smaller_on_top:
         shapes.sort(key=lambda s: -_area(s))
-    for shape in shapes:
+    classes = np.full(len(shapes) + 1, fill, np.uint8)
+    areas = np.zeros(len(shapes) + 1, np.int64)
+    buried = 0
+    for number, shape in enumerate(shapes, 1):
         parts = [p for p in shape.parts if len(p) >= 3]
-        few = len(shape.parts) - len(parts)
-        if few:
-            painted.left_out[FEW_POINTS] += few
+        if len(parts) < len(shape.parts):
+            left_out[FEW_POINTS] += len(shape.parts) - len(parts)
         if shape.bitmap is None and not parts:
             continue
         window = _mask(shape, parts, width, height)
         if window is None or not window[0].any():
-            painted.left_out[OUTSIDE] += 1
+            left_out[OUTSIDE] += 1
             continue
         mask, x, y = window
-        canvas = painted.ids[y : y + mask.shape[0], x : x + mask.shape[1]]
-        before = canvas[mask]
-        free = (before == fill) | (before == IGNORE) | (before == shape.class_id)
-        painted.hidden += int(np.count_nonzero(~free))
-        canvas[mask] = shape.class_id
-    return painted
+        part = owner[y : y + mask.shape[0], x : x + mask.shape[1]]
+        below = np.bincount(part[mask], minlength=number)
+        classes[number], areas[number] = shape.class_id, below.sum()
+        smaller = (areas[:number] < areas[number]) & (classes[:number] != shape.class_id)
+        buried += int(below[1:][smaller[1:]].sum())
+        part[mask] = number
+    return Painted(classes[owner], left_out, buried)
 
 
 def _area(shape: Shape) -> float:

@@ -28,7 +28,7 @@ from unilabel.importers.prepare import NO_VAL, Prepared, Target
 from unilabel.importers.splits import VAL
 
 NOTHING = "photos without a labelled pixel"
-HIDDEN_SHARE = 0.05  # of the labelled pixels; above, the order of painting matters
+BURIED_SHARE = 0.01  # of the labelled pixels; above, the order of painting is doubtful
 JOURNAL = ".journal"
 
 
@@ -70,7 +70,7 @@ class Outcome:
         written: False if nothing was labelled.
         left_out: reason -> number.
         notes: kind -> 0 or 1.
-        hidden: pixels that changed from one class to another while painting.
+        buried: pixels of smaller objects that lie under larger ones of another class.
         labelled: pixels of a class.
     """
 
@@ -78,7 +78,7 @@ class Outcome:
     written: bool = False
     left_out: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
-    hidden: int = 0
+    buried: int = 0
     labelled: int = 0
 
 
@@ -90,7 +90,7 @@ def convert(job: Job) -> Outcome:
         painted = target.item.label(frame, job.options)
         labelled = int(np.count_nonzero(painted.ids != IGNORE))
         outcome = Outcome(
-            "", labelled > 0, dict(painted.left_out), dict(painted.notes), painted.hidden, labelled
+            "", labelled > 0, dict(painted.left_out), dict(painted.notes), painted.buried, labelled
         )
         if labelled:
             target.item.photo.place(folder / target.image, job.link)
@@ -238,11 +238,11 @@ def _finish(prepared: Prepared, stage: Path, outcomes: list[Outcome]) -> Summary
             f"{prepared.tree.root} ({prepared.form.title}): nothing is left to train on: {reasons}."
         )
     told = [*prepared.plan.notes, *(f"{n} {kind}" for kind, n in sorted(notes.items()))]
-    hidden = sum(o.hidden for o in outcomes) / max(sum(o.labelled for o in outcomes), 1)
-    if hidden > HIDDEN_SHARE and not prepared.request.smaller_on_top:
+    buried = sum(o.buried for o in outcomes) / max(sum(o.labelled for o in outcomes), 1)
+    if buried > BURIED_SHARE:
         told.append(
-            f"{100 * hidden:.0f} % of the labelled pixels lie in objects of two classes; the later "
-            "one counts. If small objects vanish under large ones, use --smaller-on-top"
+            f"small objects lie under larger ones that come later ({100 * buried:.1f} % of the "
+            "labelled pixels): if they should be seen, use --smaller-on-top"
         )
     if VAL not in counts:
         told.append(NO_VAL)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from unilabel.core.errors import UniLabelError
 from unilabel.importers.classes import ClassTable, Names, names_of, read_names, read_yaml
 from unilabel.importers.forms.voc import drop_class
-from unilabel.importers.masks import MaskLabel, name_values, scan_masks
+from unilabel.importers.masks import MaskLabel, scan_masks
+from unilabel.importers.naming import name_values
 from unilabel.importers.plan import FilePhoto, Item, Options, Plan
 from unilabel.importers.splits import split_of_path, split_of_word
 from unilabel.importers.tree import PHOTO_SUFFIXES, Tree, suffix_of

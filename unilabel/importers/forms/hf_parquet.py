@@ -15,7 +15,8 @@ from unilabel.importers.classes import ClassTable
 from unilabel.importers.forms.folders import own_names
 from unilabel.importers.forms.voc import drop_class
 from unilabel.importers.frame import Frame, read_frame
-from unilabel.importers.masks import Scanned, collect, finish, name_values, read_mask, scan_stored
+from unilabel.importers.masks import Scanned, collect, finish, read_mask, scan_stored
+from unilabel.importers.naming import name_values
 from unilabel.importers.painter import Painted
 from unilabel.importers.plan import Item, Options, Plan
 from unilabel.importers.splits import split_of_file

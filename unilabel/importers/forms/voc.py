@@ -7,7 +7,8 @@ import posixpath
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import IGNORE
 from unilabel.importers.classes import ClassTable
-from unilabel.importers.masks import MaskLabel, as_voc_values, name_values, scan_masks, voc_codes
+from unilabel.importers.masks import MaskLabel, scan_masks
+from unilabel.importers.naming import as_voc_values, name_values, voc_codes
 from unilabel.importers.pairs import by_key, need_all
 from unilabel.importers.plan import FilePhoto, Item, Options, Plan
 from unilabel.importers.splits import read_lines, split_of_path, split_of_word
