@@ -128,13 +128,13 @@ def check_contract(cfg: Mapping[str, Any], source: str, only: str | None = None)
     for key, default in leaves(get_cfg()):
         if key in READ_KEYS or only not in (None, key):
             continue
-        if _plain(values[key]) != _plain(default):
+        if plain(values[key]) != plain(default):
             raise UniLabelError(
                 f"{source}: {key} is {values[key]!r}, a key of Detectron2 that has no effect in "
                 f"unilabel: {replacement(key)}."
             )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Lists for tuples: YAML knows lists alone."""
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value

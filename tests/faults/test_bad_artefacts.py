@@ -136,7 +136,7 @@ def no_whole_checkpoint(bench: Bench) -> None:
 
 def eval_of_other_classes(bench: Bench) -> None:
     trainer = bench.trainer(SCHEDULE="[['MULTI_HEAD', 5]]")
-    run.save_final(trainer.cfg, trainer.model, None, {})
+    run.save_final(trainer.cfg, trainer.model, None)
     file = bench.data[0] / "classes.json"
     file.write_text(file.read_text().replace('"sky"', '"heaven"'))
     weights = bench.folder / "out/model_final.pth"

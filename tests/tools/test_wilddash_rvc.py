@@ -59,7 +59,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         space.mapping.stacked(),
         torch.zeros(len(spaces), len(space.names)),
     )
-    save_final(cfg, model, space, {})
+    save_final(cfg, model, space)
     return folder / FINAL_MODEL
 
 

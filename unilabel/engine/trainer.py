@@ -30,6 +30,7 @@ from unilabel.engine.graph_stage import GraphLearner
 from unilabel.engine.guards import StepGuard, clip_gradient
 from unilabel.engine.optim import build_network_optimizer, learning_rate, set_learning_rate
 from unilabel.engine.pixel_cache import PixelCache
+from unilabel.engine.resume import check_resumable
 from unilabel.engine.segmentor import build_segmentor, install_label_space_size
 from unilabel.engine.unification import NodeProposal
 from unilabel.text.cache import load_or_encode
@@ -232,7 +233,8 @@ class UniLabelTrainer(TrainerBase):
         self.records.append(
             {
                 "name": segment.stage.value,
-                "iterations": segment.length,
+                # not segment.length: a longer SCHEDULE may have added to a stage that had ended
+                "iterations": self.iter + 1 - sum(r["iterations"] for r in self.records),
                 "seconds": round(seconds, 2),
             }
         )
@@ -323,6 +325,7 @@ class UniLabelTrainer(TrainerBase):
             )
         heads = any(key.startswith("multi_head.") for key in state["model"])
         self._check_heads(state, heads)
+        changed = check_resumable(self.cfg, state)
         install_label_space_size(self.cfg, self.model, state["num_unified"], heads)
         self.model.load_state_dict(state["model"])
         self.start_iter = state["iteration"]
@@ -331,6 +334,8 @@ class UniLabelTrainer(TrainerBase):
         self.human_links = state["human_links"]
         self.marginals = state["marginals"]
         self.records, self.notes = state["records"], state["notes"]
+        for line in changed:
+            self.note(line)
         self.link_scores = state.get("link_scores", [])  # not in checkpoints of before
         self.guard.load_state_dict(state["guard"])
         self.bad_samples.merge(state["bad_samples"])
