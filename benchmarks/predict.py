@@ -26,11 +26,13 @@ from common import Report, compare
 from head import LiveBytes
 from torch import Tensor
 
-from unilabel.core.prediction import upsampled_labels
+from unilabel.core.grid import CellGrid
 from unilabel.core.projection import dataset_logits
-from unilabel.core.upsampling import upsampled_rows
+from unilabel.core.reading import read_labels
+from unilabel.core.upsampling import source_axes, upsampled_rows
 
 STRIDE = 4
+ALIGNED = CellGrid((1, 1), 0)  # as the authors interpolate
 CHUNK = 2**22  # scores at image resolution that the reference of probability sums holds
 
 
@@ -66,7 +68,8 @@ def softmax_of_all(scores: Tensor, size: tuple[int, int], mapping: Tensor) -> Te
     step = max(1, CHUNK // (scores.shape[1] * size[1]))
     for top in range(0, size[0], step):
         rows = range(top, min(top + step, size[0]))
-        chunk = upsampled_rows(source, rows, size, True).permute(0, 3, 1, 2)
+        axes = source_axes(source, size, align_corners=True)
+        chunk = upsampled_rows(source, rows, size, axes).permute(0, 3, 1, 2)
         classes = dataset_logits(chunk, mapping, "probability_sum", eps=0.0)[0]
         answer[rows.start : rows.stop] = classes.argmax(0)
     return answer
@@ -76,7 +79,8 @@ def upsample_only(scores: Tensor, size: tuple[int, int]) -> None:
     """Every upsampled value once, then dropped."""
     source = scores.permute(0, 2, 3, 1).contiguous()
     for top in range(0, size[0], STRIDE):
-        upsampled_rows(source, range(top, min(top + STRIDE, size[0])), size, True)
+        rows = range(top, min(top + STRIDE, size[0]))
+        upsampled_rows(source, rows, size, source_axes(source, size, align_corners=True))
 
 
 def peak_bytes(function: Callable[[Tensor], object], scores: Tensor) -> int:
@@ -98,7 +102,7 @@ def measure(
     """Agreement, time and memory of one case."""
 
     def ours(z: Tensor) -> Tensor:
-        return upsampled_labels(z, size, mapping)[0]
+        return read_labels(z, ALIGNED, size, mapping).labels[0]
 
     def reference(z: Tensor) -> Tensor:
         if mapping is None:

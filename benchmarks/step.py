@@ -86,7 +86,10 @@ def naive_embedding(model: UniLabelSegmentor, images: Tensor) -> Tensor:
     x = (images.float() - model.pixel_mean) / model.pixel_std
     features = list(model.backbone(x).values())
     size = features[0].shape[-2:]
-    wide = [F.interpolate(f, size, mode="bilinear", align_corners=True) for f in features[1:]]
+    wide = [
+        F.interpolate(f, size, mode="bilinear", align_corners=model.align_corners)
+        for f in features[1:]
+    ]
     x = torch.cat([features[0], *wide], dim=1)
     x = F.relu(decoder.norm(F.conv2d(x, decoder.reduce.weight, decoder.reduce.bias)))
     x = decoder.context(x)
@@ -108,7 +111,9 @@ def naive_losses(model: UniLabelSegmentor, batch: Batch) -> dict[str, Tensor]:
         if head.mode == "logit_sum":
             logits = torch.einsum("bnhw,nc->bchw", logits, mapping.to(logits.dtype))
         size = target.shape[1:]
-        logits = F.interpolate(logits, size, mode="bilinear", align_corners=True).float()
+        logits = F.interpolate(
+            logits, size, mode="bilinear", align_corners=model.align_corners
+        ).float()
         if head.mode == "logit_sum":
             loss = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
         else:

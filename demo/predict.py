@@ -54,10 +54,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--short-side",
         type=int,
-        default=-1,
         metavar="PIXELS",
         help="resize the short side for the network (the answer keeps the image's size); 0: never; "
-        "default: the size that the model was trained on, where images are far larger",
+        "default: as the model was tested",
     )
     parser.add_argument("--tta", action="store_true", help="average three scales and mirror images")
     parser.add_argument(
@@ -200,11 +199,7 @@ def predict_all(
             print(f"[{number}/{len(images)}] {error}", file=sys.stderr)
             continue
         first = next(iter(spaces.values()))[0]
-        side = args.short_side
-        if side < 0:
-            height, width = image.pixels.shape[:2]
-            side = 0 if args.window else first.suggested_short_side((height, width))
-        encoded = first.encode(image.pixels, side, args.tta, args.window)
+        encoded = first.encode(image.pixels, args.short_side, args.tta, args.window)
         found = ""
         for space, (predictor, name) in spaces.items():
             prediction = predictor.predict(encoded, name)
@@ -213,9 +208,9 @@ def predict_all(
                 f"{n} {100 * s:.0f} %" for n, _, s in prediction.legend()[:3]
             )
         seconds = time.perf_counter() - start
-        resized = f", short side {side} for the network" if side else ""
-        print(f"[{number}/{len(images)}] {path}: {found} ({seconds:.1f} s{resized})", flush=True)
-        for note in image.notes:
+        print(f"[{number}/{len(images)}] {path}: {found} ({seconds:.1f} s)", flush=True)
+        size_note = "" if args.window else first.size_note(encoded.size, args.short_side)
+        for note in [*image.notes, *([size_note] if size_note else [])]:
             print(f"    {note}")
     print(f"wrote {args.output}")
     return failed

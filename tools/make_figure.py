@@ -101,7 +101,7 @@ def draw(
                 ids = np.where(label == 255, space.num_classes, label)
                 picture = color_map(ids, [*space.colors, (0, 0, 0)])
             else:
-                answer = predictor.predict(image, name, short_side=cfg.INPUT.TEST_SHORT_SIDE)
+                answer = predictor.predict(image, name)
                 picture = color_map(answer.labels, answer.colors)
                 for entry, color, share in answer.legend():
                     shown[name][entry, color] += share

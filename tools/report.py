@@ -172,7 +172,7 @@ def add_source(
     confusion = torch.zeros(space.num_classes, space.num_classes, dtype=torch.int64)
     for index, sample in enumerate(chosen):
         image, truth = load_sample(source, sample)
-        encoded = predictor.encode(image, predictor.test_short_side)
+        encoded = predictor.encode(image)
         answer = predictor.predict(encoded, source.name, confidence=False)
         update_confusion(confusion, torch.from_numpy(answer.labels), torch.from_numpy(truth))
         if index < examples:
@@ -199,8 +199,7 @@ def own_images(paths: Sequence[str], predictor: UniLabelPredictor) -> list[Examp
     examples = []
     for path in paths:
         image = read_image(path)
-        height, width = image.shape[:2]
-        encoded = predictor.encode(image, predictor.suggested_short_side((height, width)))
+        encoded = predictor.encode(image)
         pictures = [("image", image)]
         for name in predictor.spaces:
             answer = predictor.predict(encoded, name, confidence=False)

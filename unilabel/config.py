@@ -96,6 +96,9 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.MODEL.MAPPING_MODE = "probability_sum"  # or logit_sum, Eq. (5)
     cfg.MODEL.DATASET_BIAS = True  # a bias per unified label and dataset
     cfg.MODEL.CHANNELS_LAST = True
+    # Cells of a feature map at the corners of the image, as published networks were trained; else
+    # images are padded to the strides of the network and cells are stride pixels wide.
+    cfg.MODEL.ALIGN_CORNERS = False
     cfg.MODEL.LABEL_SPACE = ""  # label_space.json that fixes the unified labels and links
     cfg.MODEL.FIX_HUMAN_LINKS = False  # links of source "human" in it survive solving and pruning
 

@@ -7,7 +7,6 @@ feature size, H x W image size.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,20 +17,21 @@ from torch import Tensor
 import unilabel.modeling  # noqa: F401  (registers backbones and meta-architecture)
 from unilabel.core.compatibility import check_label_space
 from unilabel.core.errors import UniLabelError
+from unilabel.core.grid import CellGrid
 from unilabel.core.io import read_json
 from unilabel.core.label_space import UNIFIED
-from unilabel.core.projection import dataset_logits
+from unilabel.core.reading import read_labels
 from unilabel.core.transfer import SCHEMA as TRANSFER_SCHEMA
 from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.data.augment import resize_short_side
+from unilabel.data.sources import read_image
+from unilabel.data.test_size import TestSize
 from unilabel.engine.loading import config_of, load_model
-from unilabel.modeling.meta_arch import UniLabelSegmentor, upsample_rows
+from unilabel.modeling.meta_arch import UniLabelSegmentor
 from unilabel.modeling.packing import prepare_network
-from unilabel.modeling.windows import MIN_SIDE, embed_in_windows, resample, resize_pixels
+from unilabel.modeling.windows import MIN_SIDE, embed_in_windows, embed_mean
 
 _TTA_SCALES = (0.75, 1.0, 1.25)
-_CHUNK = 2**22  # scores at image resolution held at once
 NO_CLASS = "no class"  # labels that are no class of an unseen dataset
 
 
@@ -42,10 +42,12 @@ class EncodedImage:
     Attributes:
         embedding: (1, D, h, w) pixel embeddings.
         size: (H, W) of the image.
+        grid: where the cells lie in the image that the network saw.
     """
 
     embedding: Tensor
     size: tuple[int, int]
+    grid: CellGrid
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class UniLabelPredictor:
         self,
         model: UniLabelSegmentor,
         label_space: UnifiedLabelSpace | None,
-        test_short_side: int = 0,
+        test_size: TestSize = TestSize(),  # noqa: B008  (frozen)
         crop_side: int = 0,
         unseen: TransferMapping | None = None,
     ) -> None:
@@ -95,13 +97,13 @@ class UniLabelPredictor:
         Args:
             model: the network.
             label_space: its unified labels.
-            test_short_side: short side of the images that it was tested with; 0: their own.
-            crop_side: short side of its training crops; 0: unknown.
+            test_size: the size at which it was tested and is asked.
+            crop_side: short side of its training crops, pixels; 0: unknown.
             unseen: a dataset that it was not trained on, see :meth:`with_mapping`.
         """
         self.model = model
         self.label_space = label_space
-        self.test_short_side = test_short_side
+        self.test_size = test_size
         self.crop_side = crop_side
         self.unseen = unseen
 
@@ -121,7 +123,7 @@ class UniLabelPredictor:
         if not isinstance(label_space, UnifiedLabelSpace):
             label_space = UnifiedLabelSpace.load(label_space)
         check_label_space(self.label_space, label_space)
-        sides = self.test_short_side, self.crop_side
+        sides = self.test_size, self.crop_side
         return UniLabelPredictor(self.model, label_space, *sides, self.unseen)
 
     def with_mapping(self, mapping: TransferMapping | str | os.PathLike[str]) -> UniLabelPredictor:
@@ -142,32 +144,40 @@ class UniLabelPredictor:
                 "itself; choose that label space without a mapping."
             )
         mapping.check_model(self.labels_of(mapping.space)[0], source)
-        sides = self.test_short_side, self.crop_side
+        sides = self.test_size, self.crop_side
         return UniLabelPredictor(self.model, self.label_space, *sides, mapping)
 
-    def suggested_short_side(self, size: tuple[int, int]) -> int:
-        """Short side at which things have about the size that the network was trained on.
+    def size_note(self, size: tuple[int, int], short_side: int | None = None) -> str:
+        """What a person should know about the size at which an image is predicted, or "".
 
         Args:
             size: (H, W) of an image.
-
-        Returns:
-            the side of the tests, if one was set; else that of the training crops for images of
-            more than twice their size; else 0: keep the size.
+            short_side: see :meth:`encode`.
         """
-        if self.test_short_side:
-            return self.test_short_side
-        return self.crop_side if 0 < 2 * self.crop_side < min(size) else 0
+        asked = self.test_size if short_side is None else TestSize(short_side)
+        shorter = min(asked.of(*size))
+        if not 0 < 2 * self.crop_side < shorter:
+            return ""
+        return (
+            f"the network sees this image with a short side of {shorter} pixels, but was trained "
+            f"on crops of {self.crop_side}: things look {shorter / self.crop_side:.0f} times as "
+            f"large; a short side of about {self.crop_side} may suit it better"
+        )
 
     @torch.inference_mode()
     def encode(
-        self, image: NDArray[np.uint8], short_side: int = 0, tta: bool = False, window: int = 0
+        self,
+        image: NDArray[np.uint8],
+        short_side: int | None = None,
+        tta: bool = False,
+        window: int = 0,
     ) -> EncodedImage:
         """Run the network once, for any number of label spaces.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            short_side: pixels to resize the short side to for the network; 0: keep the size.
+            short_side: pixels to resize the short side to for the network; 0: keep the size;
+                None: as the model was tested (``test_size``).
             tta: average the embeddings of three scales and their mirror images.
             window: side of overlapping square windows, pixels, for images larger than the network
                 was trained on; 0: the whole image at once.
@@ -179,35 +189,29 @@ class UniLabelPredictor:
             raise UniLabelError(
                 f"the image is {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3) RGB."
             )
-        if short_side < 0 or 0 < window < 2 * MIN_SIDE or window < 0:
+        if (short_side or 0) < 0 or 0 < window < 2 * MIN_SIDE or window < 0:
             raise UniLabelError(
                 f"short_side is {short_side} and window {window}; expected 0 or more, and 0 or at "
                 f"least {2 * MIN_SIDE}."
             )
-        resized = np.ascontiguousarray(resize_short_side(image, short_side))
-        pixels = torch.from_numpy(resized).permute(2, 0, 1)[None].float()  # (1, 3, H', W')
-        pixels = resize_pixels(pixels.to(self.model.device), 1.0)
-        embed = self.model.embed
-        embedding = embed_in_windows(embed, pixels, window)
+        asked = self.test_size if short_side is None else TestSize(short_side)
+        resized = np.ascontiguousarray(asked.resize(image))
+        pixels = torch.from_numpy(resized).permute(2, 0, 1)[None]  # (1, 3, H', W')
+        pixels = pixels.to(self.model.device).float()
         if tta:
-            size = (embedding.shape[2], embedding.shape[3])
-            total = torch.zeros_like(embedding)
-            for scale in _TTA_SCALES:
-                scaled = resize_pixels(pixels, scale)
-                total += resample(embed_in_windows(embed, scaled, window), size)
-                flipped = embed_in_windows(embed, scaled.flip(3), window)
-                total += resample(flipped.flip(3), size)
-            # the heads are linear: their mean over the variants is the answer to the mean embedding
-            embedding = total / (2 * len(_TTA_SCALES))
-        return EncodedImage(embedding, (image.shape[0], image.shape[1]))
+            embedding = embed_mean(self.model, pixels, _TTA_SCALES, window)
+        else:
+            embedding = embed_in_windows(self.model, pixels, window)
+        grid = self.model.grid((pixels.shape[2], pixels.shape[3]))
+        return EncodedImage(embedding, (image.shape[0], image.shape[1]), grid)
 
     @torch.inference_mode()
     def predict(
         self,
-        image: NDArray[np.uint8] | EncodedImage,
+        image: NDArray[np.uint8] | EncodedImage | str | os.PathLike[str],
         space: str | os.PathLike[str] | UnifiedLabelSpace = UNIFIED,
         *,
-        short_side: int = 0,
+        short_side: int | None = None,
         tta: bool = False,
         window: int = 0,
         confidence: bool = True,
@@ -215,7 +219,7 @@ class UniLabelPredictor:
         """Segment an image.
 
         Args:
-            image: (H, W, 3) uint8 RGB, or the answer of :meth:`encode`.
+            image: (H, W, 3) uint8 RGB, an image file, or the answer of :meth:`encode`.
             space: a dataset, "unified", or an edited label space of the same unified labels
                 (object or ``label_space.json``) whose names and colours the answer then has;
                 ``label_space.json:<dataset>`` answers in that dataset under the edited links. The
@@ -232,6 +236,8 @@ class UniLabelPredictor:
             predictor, name = self.with_label_space(space), UNIFIED
         else:
             predictor, name = self.resolve(os.fspath(space))
+        if isinstance(image, str | os.PathLike):
+            image = read_image(os.fspath(image))
         if not isinstance(image, EncodedImage):
             image = self.encode(image, short_side, tta, window)
         return predictor._answer(image, name, confidence)
@@ -252,18 +258,21 @@ class UniLabelPredictor:
         if self.unseen is not None and space == self.unseen.label_space.name:
             return _read_as(self._answer(image, self.unseen.space, confidence), self.unseen)
         names, colors = self.labels_of(space)
-        labels = np.empty(image.size, np.int16)
-        certainty = np.empty(image.size, np.float16) if confidence else None
-        counts = torch.zeros(len(names), dtype=torch.int64)
-        for top, scores in self._scores(image, space):
-            best, label = scores[0].max(0)  # (rows, W)
-            rows = slice(top, top + len(label))
-            labels[rows] = label.to(torch.int16).cpu().numpy()
-            counts += torch.bincount(label.flatten(), minlength=len(names)).cpu()
-            if certainty is not None:
-                certainty[rows] = self._probability(scores, best, space).half().cpu().numpy()
-        shares = counts.double().numpy() / labels.size
-        return Prediction(space, labels, names, colors, shares, certainty)
+        links = None
+        if self.label_space is not None and space != UNIFIED:
+            links = self.label_space.mapping[space].to(image.embedding.device)
+        scores, mapping = self.model.scores(image.embedding, space, links)
+        found = read_labels(scores, image.grid, image.size, mapping, confidence)
+        labels = found.labels[0]
+        counts = torch.bincount(labels.flatten().int(), minlength=len(names)).cpu()
+        return Prediction(
+            space,
+            labels.cpu().numpy(),
+            names,
+            colors,
+            counts.double().numpy() / labels.numel(),
+            None if found.confidence is None else found.confidence[0].cpu().numpy(),
+        )
 
     def labels_of(self, space: str) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
         """Names and colours of the labels of "unified" or a dataset.
@@ -288,31 +297,6 @@ class UniLabelPredictor:
             )
         classes = self.model.label_spaces.get(space)
         return classes.class_names, classes.colors
-
-    def _scores(self, image: EncodedImage, space: str) -> Iterator[tuple[int, Tensor]]:
-        """First row and (1, R, rows, W) scores; the same arithmetic as in the model's inference."""
-        head = self.model.uni_head
-        mapping = None
-        if head is None or self.label_space is None or space == UNIFIED:
-            scores = self.model.scores(image.embedding, space)
-        else:
-            dataset_id = self.model.label_spaces.dataset_index(space)
-            mapping = self.label_space.mapping[space].to(image.embedding.device)
-            scores = head.unified_logits(image.embedding, dataset_id)
-            if head.mode == "logit_sum":  # linear: may be summed before the interpolation
-                scores, mapping = dataset_logits(scores, mapping, head.mode), None
-        rows = max(1, _CHUNK // (scores.shape[1] * image.size[1]))
-        for top, chunk in upsample_rows(scores, image.size, rows):
-            if mapping is not None:
-                chunk = dataset_logits(chunk, mapping, "probability_sum")
-            yield top, chunk
-
-    def _probability(self, scores: Tensor, best: Tensor, space: str) -> Tensor:
-        """(rows, W) probability of the best label."""
-        head = self.model.uni_head
-        if head is not None and head.mode == "probability_sum" and space != UNIFIED:
-            return best.exp().clamp(max=1)  # they are log-probabilities
-        return (best - scores[0].logsumexp(0)).exp()
 
 
 def is_transfer_mapping(content: object) -> bool:
@@ -365,5 +349,6 @@ def build_predictor(
     # load_model has checked the file; mapped into memory, its weights are not read a second time
     content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
     sizes = config_of(content["config"], str(weights)).INPUT
-    predictor = UniLabelPredictor(model, own, sizes.TEST_SHORT_SIDE, min(sizes.CROP_SIZE))
+    size = TestSize(sizes.TEST_SHORT_SIDE)
+    predictor = UniLabelPredictor(model, own, size, min(sizes.CROP_SIZE))
     return predictor if label_space is None else predictor.with_label_space(label_space)

@@ -15,32 +15,11 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.projection import (
     MAPPING_MODES,
     dataset_logits,
-    labels_at_cells,
     unified_logits,
 )
 
 # Class 0 has the unified labels 0 and 2, class 1 has label 1; label 3 has no class here.
 MAPPING = links(["10", "01", "10", "00"])
-
-
-def test_cells_stand_for_evenly_spread_pixels() -> None:
-    label = torch.arange(9 * 5).view(9, 5)
-    assert labels_at_cells(label, (3, 3)).tolist() == [[0, 2, 4], [20, 22, 24], [40, 42, 44]]
-    assert labels_at_cells(label, (9, 5)).equal(label)
-    assert labels_at_cells(label, (1, 1)).tolist() == [[0]]
-    assert labels_at_cells(label.expand(2, 3, 9, 5), (5, 2)).shape == (2, 3, 5, 2)
-    assert labels_at_cells(label.to(torch.uint8), (3, 3)).dtype == torch.uint8
-
-
-@pytest.mark.parametrize("size", [(24, 32), (7, 9), (2, 40)])
-def test_cells_stand_where_interpolation_puts_them(size: tuple[int, int]) -> None:
-    # Pixel positions as an image, and the cells upsampled to it: at the pixel of a cell both agree
-    # up to the rounding of the position.
-    full = (93, 125)
-    rows = torch.arange(full[0], dtype=torch.float64).view(-1, 1).expand(full)
-    at_cells = labels_at_cells(rows, size)
-    exact = F.interpolate(rows[None, None], size, mode="bilinear", align_corners=True)[0, 0]
-    assert (at_cells - exact).abs().max() <= 0.5
 
 
 def test_unified_logits_are_dot_products() -> None:

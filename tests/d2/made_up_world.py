@@ -30,6 +30,7 @@ def config(**values) -> CfgNode:
     """configs/toy.yaml with ``UNIFY__NODES="ilp"`` and the like; not validated."""
     cfg = load_config(TOY)
     cfg.MODEL.EMBED_DIM = DIM
+    cfg.INPUT.TEST_SHORT_SIDE = 0
     for path, value in values.items():
         *parents, key = path.split("__")
         node = cfg

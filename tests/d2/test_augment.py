@@ -9,7 +9,8 @@ pytest.importorskip("cv2")
 
 import cv2
 
-from unilabel.data.augment import TrainAugmentation, Window, resize_short_side
+from unilabel.data.augment import TrainAugmentation, Window
+from unilabel.data.test_size import TestSize
 
 pytestmark = pytest.mark.d2
 
@@ -192,11 +193,11 @@ def test_colours_change_without_touching_the_label() -> None:
 
 def test_resize_of_the_short_side() -> None:
     image = np.zeros((40, 60, 3), np.uint8)
-    assert resize_short_side(image, 0) is image
-    assert resize_short_side(image, 40) is image
-    assert resize_short_side(image, 20).shape == (20, 30, 3)
-    assert resize_short_side(image, 80).shape == (80, 120, 3)
-    assert resize_short_side(image.transpose(1, 0, 2), 20).shape == (30, 20, 3)
+    assert TestSize(0).resize(image) is image
+    assert TestSize(40).resize(image) is image
+    assert TestSize(20).resize(image).shape == (20, 30, 3)
+    assert TestSize(80).resize(image).shape == (80, 120, 3)
+    assert TestSize(20).resize(image.transpose(1, 0, 2)).shape == (30, 20, 3)
 
 
 @pytest.mark.parametrize(

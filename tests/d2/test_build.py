@@ -49,6 +49,7 @@ def config(folders: list[Path], *overrides: str) -> CfgNode:
         "OUTPUT_DIR": folders[0].parent,
         "INPUT.CROP_SIZE": [16, 20],
         "INPUT.IMAGES_PER_DATASET": 2,
+        "INPUT.TEST_SHORT_SIDE": 0,
         "DATALOADER.NUM_WORKERS": 0,
     }
     pairs = [str(part) for pair in values.items() for part in pair]

@@ -116,7 +116,7 @@ def test_dump_is_read_back(tmp_path: Path) -> None:
         ("A: [1\n", "cannot be read as a configuration"),
         ("_BASE_: none.yaml\n", "cannot be read as a configuration"),
         ("SEED: !!python/object/apply:os.getcwd []\n", "cannot be read as a configuration"),
-        ("MODEL: 5\n", "MODEL is 5, but it is a group of keys; set MODEL.ANCHOR"),
+        ("MODEL: 5\n", "MODEL is 5, but it is a group of keys; set MODEL.A"),
         ("MODEL:\n  EMBED_DIMS: 3\n", "key 'MODEL.EMBED_DIMS'; did you mean 'MODEL.EMBED_DIM'"),
         ("SEEED: 3\n", "unknown configuration key 'SEEED'; did you mean 'SEED'"),
         ("SEED:\n  A: 3\n", "unknown configuration key 'SEED.A'"),

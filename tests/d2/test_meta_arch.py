@@ -14,8 +14,8 @@ from tiny_model import CLASSES, MAPPING, tiny_item, tiny_model
 from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.projection import labels_at_cells
-from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor, upsample_rows
+from unilabel.core.grid import CellGrid
+from unilabel.modeling.meta_arch import UNIFIED, UniLabelSegmentor
 
 pytestmark = pytest.mark.d2
 
@@ -31,11 +31,24 @@ def block(dataset: str) -> Tensor:
     return MAPPING[:, :2] if dataset == "city" else MAPPING[:, 2:]
 
 
-def plain_scores(model: UniLabelSegmentor, embedding: Tensor, space: str, size) -> Tensor:
+def interpolate(x: Tensor, image, size, align_corners: bool) -> Tensor:
+    """Cells of stride 4 as pixels of ``size``, written out pixel by pixel with grid_sample."""
+    if align_corners:
+        return F.interpolate(x, size, mode="bilinear", align_corners=True)
+    y, x_ = (
+        ((torch.arange(out) + 0.5) * side / out) / (4 * cells) * 2 - 1
+        for out, side, cells in zip(size, image, x.shape[2:], strict=True)
+    )
+    grid = torch.stack(torch.meshgrid(y, x_, indexing="ij")[::-1], -1)[None].to(x)
+    grid = grid.expand(len(x), -1, -1, -1)
+    return F.grid_sample(x, grid, align_corners=False, padding_mode="border")
+
+
+def plain_scores(model: UniLabelSegmentor, embedding: Tensor, space: str, size, image) -> Tensor:
     """(B, classes, H, W) log-probabilities or logits: project, upsample, sum."""
 
     def upsampled(x: Tensor) -> Tensor:
-        return F.interpolate(x, size, mode="bilinear", align_corners=True)
+        return interpolate(x, image, size, model.align_corners)
 
     if model.multi_head is not None:
         weight = model.multi_head.weights[list(CLASSES).index(space)]
@@ -58,9 +71,13 @@ def plain_losses(model: UniLabelSegmentor, batch: list[dict]) -> dict[str, Tenso
         images = torch.stack([item["image"] for item in own]).float()
         embedding = model.embed(images)
         target = torch.stack([item["sem_seg"] for item in own]).long()
+        image = tuple(target.shape[1:])
         if model.loss_stride == 4:
-            target = labels_at_cells(target, embedding.shape[2:])
-        scores = plain_scores(model, embedding, dataset, target.shape[1:])
+            cells = tuple(embedding.shape[2:])
+            target = CellGrid(image, 0 if model.align_corners else 4).labels(target, cells)
+            scores = plain_scores(model, embedding, dataset, cells, tuple(4 * c for c in cells))
+        else:
+            scores = plain_scores(model, embedding, dataset, image, image)
         if model.multi_head is not None or model.uni_head.mode == "logit_sum":
             scores = F.log_softmax(scores, 1)
         start = model.label_spaces.class_offsets[list(CLASSES).index(dataset)]
@@ -72,10 +89,11 @@ def plain_losses(model: UniLabelSegmentor, batch: list[dict]) -> dict[str, Tenso
 # --- training ---
 
 
+@pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("stride", [1, 4])
 @pytest.mark.parametrize("mode", MODES)
-def test_losses_and_gradients_equal_the_plain_path(mode: str | None, stride: int) -> None:
-    model = tiny_model(mode, loss_stride=stride).train()
+def test_losses_and_gradients_equal_the_plain_path(mode, stride: int, aligned: bool) -> None:
+    model = tiny_model(mode, loss_stride=stride, align_corners=aligned).train()
     model.class_weight.copy_(torch.tensor([1.0, 3.0, 0.5, 2.0, 1.0]))
     other = copy.deepcopy(model)
     losses, expected = model(BATCH), plain_losses(other, BATCH)
@@ -164,10 +182,11 @@ def assert_best(answer: Tensor, scores: Tensor) -> None:
 
 
 @pytest.mark.parametrize("size", [(32, 40), (29, 38), (4, 4), (5, 61)])
+@pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("mode", MODES)
 @torch.no_grad()
-def test_answers_equal_upsampling_and_arg_max(mode: str | None, size: tuple[int, int]) -> None:
-    model = tiny_model(mode).eval()
+def test_answers_equal_upsampling_and_arg_max(mode, aligned, size: tuple[int, int]) -> None:
+    model = tiny_model(mode, align_corners=aligned).eval()
     item = {**tiny_item("city", size), "spaces": model.spaces()}
     answers = model([item])[0]
     assert list(answers) == ["city", "idd"] + ([UNIFIED] if mode else [])
@@ -175,7 +194,7 @@ def test_answers_equal_upsampling_and_arg_max(mode: str | None, size: tuple[int,
     for space, answer in answers.items():
         assert answer.shape == size
         assert answer.dtype == torch.int16
-        assert_best(answer, plain_scores(model, embedding, space, size)[0])
+        assert_best(answer, plain_scores(model, embedding, space, size, size)[0])
 
 
 @torch.no_grad()
@@ -199,7 +218,7 @@ def test_answers_have_the_size_of_the_original_image() -> None:
     answer = model([item])[0]["city"]
     assert answer.shape == (51, 37)
     embedding = model.embed(item["image"][None])
-    assert_best(answer, plain_scores(model, embedding, "city", (51, 37))[0])
+    assert_best(answer, plain_scores(model, embedding, "city", (51, 37), (20, 24))[0])
 
 
 @torch.no_grad()
@@ -222,19 +241,32 @@ def test_spaces_that_a_model_lacks_are_refused() -> None:
         with pytest.raises(UniLabelError, match="unknown dataset 'ade'"):
             tiny_model(mode).scores(embedding, "ade")
     with pytest.raises(UniLabelError, match="unknown dataset 'ade'"):
-        tiny_model().predict_labels(embedding, "ade", (8, 8))
+        tiny_model().scores(embedding, "ade")
 
 
-@pytest.mark.parametrize("rows", [1, 3, 100])
-@pytest.mark.parametrize("size", [(13, 17), (1, 5), (40, 1), (3, 4)])
-@pytest.mark.parametrize("source", [(3, 4), (1, 1), (5, 2)])
-def test_upsampling_in_chunks_of_rows(source, size, rows: int) -> None:
-    scores = torch.randn(1, 3, *source, generator=torch.Generator().manual_seed(0))
-    chunks = list(upsample_rows(scores, size, rows))
-    assert [top for top, _ in chunks] == list(range(0, size[0], rows))
-    whole = torch.cat([chunk for _, chunk in chunks], dim=2)
-    expected = F.interpolate(scores, size, mode="bilinear", align_corners=True)
-    assert torch.allclose(whole, expected, atol=1e-5)
+@torch.no_grad()
+def test_padding_is_of_the_mean_colour_and_only_as_much_as_needed() -> None:
+    model = tiny_model().eval()
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    image = torch.full((1, 3, 9, 16), 200, dtype=torch.uint8)
+    assert model.embed(image).shape[2:] == (3, 4)
+    assert seen[0].shape[2:] == (12, 16)
+    assert not seen[0][:, :, 9:].any()  # 0 after normalisation
+    model.embed(image[:, :, :8])
+    assert seen[1].shape[2:] == (8, 16)
+    aligned = tiny_model(align_corners=True).eval()
+    assert aligned.embed(image).shape[2:] == (3, 4)
+
+
+@torch.no_grad()
+def test_answers_do_not_hang_on_what_is_below_or_beside() -> None:
+    """Of a photo and its top left part the network of stride 4 sees the same pixels there."""
+    model = tiny_model().eval()
+    whole = tiny_item("city", (64, 80))
+    part = {**tiny_item("city", (41, 50)), "image": whole["image"][:, :41, :50]}
+    one, two = (model([{**item, "spaces": [UNIFIED]}])[0][UNIFIED] for item in (whole, part))
+    assert torch.equal(one[:32, :40], two[:32, :40])
 
 
 def test_state_holds_class_weights_but_not_the_pixel_mean() -> None:

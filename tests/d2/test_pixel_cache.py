@@ -14,7 +14,6 @@ from made_up_world import config
 from tiny_model import DIM, tiny_model
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.projection import labels_at_cells
 from unilabel.data.sources import DatasetSource, folder_source, load_sample
 from unilabel.engine.pixel_cache import PixelCache, collect_pixels
 
@@ -42,7 +41,8 @@ def test_every_cached_pixel_is_a_cell_of_a_training_image(sources) -> None:
         for sample in source.samples("train"):
             image, label = load_sample(source, sample)
             cells = model.embed(torch.from_numpy(image).permute(2, 0, 1)[None])[0]
-            at = labels_at_cells(torch.from_numpy(label), tuple(cells.shape[1:])).flatten().long()
+            at = model.grid(label.shape).labels(torch.from_numpy(label), tuple(cells.shape[1:]))
+            at = at.flatten().long()
             rows.append(cells.flatten(1).T[at != 255])
             truth.append(at[at != 255])
         wanted = torch.cat([torch.cat(rows).half().float(), torch.cat(truth)[:, None]], 1)

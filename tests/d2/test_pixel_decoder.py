@@ -54,7 +54,11 @@ def load_published(decoder: PixelDecoder, head: nn.Module) -> None:
 def test_published_weights_give_the_published_embedding(hidden_dim: int, training: bool) -> None:
     torch.manual_seed(0)
     head = published_head(hidden_dim or sum(CHANNELS), 16).double().train(training)
-    decoder = PixelDecoder(CHANNELS, hidden_dim, 16, normalize=True).double().train(training)
+    decoder = (
+        PixelDecoder(CHANNELS, hidden_dim, 16, normalize=True, align_corners=True)
+        .double()
+        .train(training)
+    )
     load_published(decoder, head)
     features = [x.requires_grad_() for x in branches(torch.float64)]
     out, expected = decoder(features), plain_forward(head, features)

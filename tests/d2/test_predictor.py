@@ -12,10 +12,12 @@ import torch
 pytest.importorskip("detectron2")
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.grid import CellGrid
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.synthetic import render_scene
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.modeling.windows import _tiles
+from unilabel.data.test_size import TestSize
+from unilabel.modeling.windows import _tiles, embed_in_windows, embed_mean, sampled
 from unilabel.predictor import (
     UniLabelPredictor,
     build_predictor,
@@ -53,13 +55,12 @@ def test_labels_equal_the_models_own_inference(
     large = np.kron(image, np.ones((9, 9, 1), np.uint8))[:803, :1101]  # several chunks of rows
     tensor = torch.from_numpy(large.copy()).permute(2, 0, 1)
     answers = predictor.model([{"image": tensor, "spaces": predictor.spaces}])[0]
-    encoded = predictor.encode(large)
+    encoded = predictor.encode(large, short_side=0)
     assert predictor.spaces[:4] == DATASETS
     for space in predictor.spaces:
         prediction = predictor.predict(encoded, space)
         assert prediction.labels.dtype == np.int16
-        # the two add probabilities in another order, so that a tie may turn out otherwise
-        assert (prediction.labels == answers[space].numpy()).mean() > 0.99999
+        assert np.array_equal(prediction.labels, answers[space].numpy())
 
 
 @pytest.mark.parametrize("weights", ["toy_weights", "multi_head_weights"])
@@ -207,12 +208,30 @@ def test_short_side_keeps_the_size_of_the_answer(
     assert predictor.predict(encoded).labels.shape == image.shape[:2]
 
 
-def test_far_larger_images_get_the_size_of_the_training(predictor: UniLabelPredictor) -> None:
-    assert predictor.crop_side == 96
-    assert predictor.suggested_short_side((1080, 1920)) == 96
-    assert predictor.suggested_short_side((120, 160)) == 0
-    tested = UniLabelPredictor(predictor.model, None, test_short_side=512, crop_side=96)
-    assert tested.suggested_short_side((120, 160)) == 512
+def test_images_are_asked_at_the_size_of_the_tests(
+    predictor: UniLabelPredictor, image: np.ndarray
+) -> None:
+    size = TestSize(64)
+    tested = UniLabelPredictor(predictor.model, predictor.label_space, size, crop_side=96)
+    resized = size.resize(image)
+    assert min(resized.shape[:2]) == 64 < min(image.shape[:2])
+    asked, native = tested.encode(image), tested.encode(image, short_side=0)
+    by_hand = tested.encode(resized, short_side=0)
+    assert torch.equal(asked.embedding, by_hand.embedding)
+    assert asked.size == image.shape[:2]
+    assert native.embedding.shape != asked.embedding.shape
+    explicit = predictor.encode(image, short_side=64)
+    assert torch.equal(explicit.embedding, asked.embedding)
+
+
+def test_images_far_from_the_training_are_told(predictor: UniLabelPredictor) -> None:
+    own = UniLabelPredictor(predictor.model, None, crop_side=96)
+    assert own.size_note((120, 160)) == ""
+    assert "short side of 1080 pixels" in own.size_note((1080, 1920))
+    assert "11 times as large" in own.size_note((1080, 1920))
+    assert own.size_note((1080, 1920), short_side=96) == ""
+    assert UniLabelPredictor(predictor.model, None, TestSize(96), 96).size_note((1080, 1920)) == ""
+    assert UniLabelPredictor(predictor.model, None).size_note((1080, 1920)) == ""
 
 
 def test_tta_of_an_image_does_not_depend_on_mirroring(
@@ -223,22 +242,65 @@ def test_tta_of_an_image_does_not_depend_on_mirroring(
     assert (one == two[:, ::-1]).mean() > 0.995  # up to rounding
 
 
-def test_windows_cover_everything_with_overlap() -> None:
+@pytest.mark.parametrize("step", [1, 4, 32])
+def test_windows_cover_everything_with_overlap(step: int) -> None:
     for length in (64, 65, 100, 127, 128, 1000):
-        tiles = _tiles(length, 64)
+        tiles = _tiles(length, 64, step)
         assert tiles[0][0] == 0
         assert sum(tiles[-1]) == length
+        assert all(start % step == 0 for start, _ in tiles)
         for (a, n), (b, _) in pairwise(tiles):
-            assert b <= a + n - 64 // 3
-    assert _tiles(40, 64) == [(0, 40)]
+            assert a < b <= a + n - 64 // 3 + step
+            assert n == 64
+    assert _tiles(40, 64, step) == [(0, 40)]
+
+
+class Positions(torch.nn.Module):
+    """A network whose embedding is the position of the cell in the pixels that it was given."""
+
+    divisibility = 8
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def grid(self, image: tuple[int, int]) -> CellGrid:
+        return CellGrid(image, self.stride)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """(1, 3, H, W) -> (1, 3, h, w): the image at the centres of the cells."""
+        size = (images.shape[2], images.shape[3])
+        step = self.divisibility if self.stride else 4
+        cells = tuple(-(-s // step) * step // 4 for s in size)
+        grid = self.grid(size)
+        y, x = (grid.centres(c, axis) for axis, c in enumerate(cells))
+        return sampled(images, y, x)
+
+
+@pytest.mark.parametrize("stride", [4, 0])
+@pytest.mark.parametrize("size", [(96, 128), (77, 131), (200, 50)])
+def test_windows_and_averaging_keep_positions(stride: int, size: tuple[int, int]) -> None:
+    """On a ramp every way of embedding answers with the same positions, away from the border."""
+    y, x = torch.meshgrid(*(torch.arange(s, dtype=torch.float64) for s in size), indexing="ij")
+    ramp = torch.stack([y, x, y + x])[None]
+    model = Positions(stride)
+    plain = model.embed(ramp)
+    cut = embed_in_windows(model, ramp, 64)
+    assert cut.shape == plain.shape
+    inner = (..., slice(2, plain.shape[2] - 4), slice(2, plain.shape[3] - 4))
+    torch.testing.assert_close(cut[inner], plain[inner], atol=1e-3 if stride else 0.3, rtol=0)
+    mean = embed_mean(model, ramp, (0.5, 1.0, 1.5), 0)
+    both = mean[:, :2][inner]
+    # a mirrored ramp runs backwards: only the vertical position is that of the plain image
+    torch.testing.assert_close(both[:, 0], plain[:, :2][inner][:, 0], atol=0.2, rtol=0)
 
 
 def test_windows_find_what_the_whole_image_shows(predictor: UniLabelPredictor) -> None:
     # a smooth picture: what a pixel shows hardly depends on what is far away
     y, x = np.mgrid[:160, :224]
     picture = np.stack([y, x, 255 - y], -1).astype(np.uint8)
-    whole = predictor.encode(picture)
-    cut = predictor.encode(picture, window=96)
+    whole = predictor.encode(picture, short_side=0)
+    cut = predictor.encode(picture, short_side=0, window=96)
     assert cut.embedding.shape == whole.embedding.shape
     agree = predictor.predict(cut).labels == predictor.predict(whole).labels
     assert agree.mean() > 0.7

@@ -48,6 +48,7 @@ def config(folders: list[Path], **values: Any) -> CfgNode:
         "OUTPUT_DIR": str(folders[0].parent / "out"),
         "SCHEDULE": SHORT,
         "INPUT__CROP_SIZE": [32, 32],
+        "INPUT__TEST_SHORT_SIDE": 0,
         "UNIFY__FIT_ITERATIONS": 2,
         "UNIFY__CACHE_PIXELS": 100,
         "GRAPH__PIXELS": 32,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet, default_color
@@ -21,12 +22,17 @@ MAPPING = torch.tensor(
 class TinyBackbone(nn.Module):
     """One convolution of stride 4."""
 
+    size_divisibility = 0
+
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 5, stride=4, padding=2)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return {"stride4": torch.relu(self.conv(images))}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {"stride4": ShapeSpec(channels=8, stride=4)}
 
 
 class TinyDecoder(nn.Module):

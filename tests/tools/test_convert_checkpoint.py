@@ -207,9 +207,9 @@ def test_converted_file_answers_alone_and_like_the_published_network(
     order = [torch.arange(c) for c in CLASSES]
     order[2], order[5] = torch.arange(1, 38) % 37, torch.arange(1, 151) % 150
     for i, name in enumerate(model.label_spaces.names):
-        ours = model.scores(embedding, name)
+        ours = model.scores(embedding, name)[0]
         torch.testing.assert_close(ours, expected[str(i)][:, order[i]], atol=1e-5, rtol=0)
-    ours = model.scores(embedding, UNIFIED)
+    ours = model.scores(embedding, UNIFIED)[0]
     torch.testing.assert_close(ours, expected[UNIFIED], atol=1e-5, rtol=0)
 
     prediction = build_predictor(output).predict(np.zeros((40, 50, 3), np.uint8), "ade20k150")
@@ -248,7 +248,7 @@ def test_multi_head_release(small_file: Path) -> None:
     image = torch.full((1, 3, 64, 64), 90.0)
     image[:, :, 20:] = 200.0
     expected = published_logits(parts.state, image)
-    ours = model.scores(model.embed(image), "ade20k150")
+    ours = model.scores(model.embed(image), "ade20k150")[0]
     torch.testing.assert_close(
         ours, expected["5"][:, torch.arange(1, 151) % 150], atol=1e-5, rtol=0
     )

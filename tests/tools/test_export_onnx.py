@@ -78,7 +78,7 @@ def test_one_size_in_the_space_of_a_dataset_with_own_images(tool, tmp_path: Path
     assert tool.main([*arguments, "--size", "96", "128", "--images", *files]) == 0
     assert "1.000000 on 2 images" in capsys.readouterr().out
     shape = runtime.InferenceSession(str(path)).get_inputs()[0].shape
-    assert shape == [1, 96, 128, 3]
+    assert shape == ["batch", 96, 128, 3]
     assert tool.main([*arguments, "--size", "64", "128", "--images", *files]) == 2
     assert "96 x 128 pixels, expected 64 x 128" in capsys.readouterr().err
 
@@ -115,7 +115,7 @@ def test_hrnet_with_one_head_per_dataset(tool, tmp_path: Path) -> None:
     model = UniLabelSegmentor(cfg, label_spaces=spaces).eval()
     predictor = UniLabelPredictor(model, None)
     name = spaces.names[0]
-    module = tool.LabelMap(model, name, None, spaces[0].num_classes).eval()
+    module = tool.LabelMap(model, name, None, spaces[0].num_classes, 0).eval()
     path = tmp_path / "hrnet.onnx"
     tool.export(module, predictor, path)
     images = [photo(96, 128), photo(75, 106)]
@@ -126,7 +126,8 @@ def test_hrnet_with_one_head_per_dataset(tool, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--space", "mars"], "unknown label space 'mars'"),
-        (["--size", "8", "64"], "expected at least 32"),
+        (["--size", "0", "64"], "expected two positive numbers"),
+        (["--short-side", "-3"], "expected 0 or more"),
         (["--weights", "nothing.pth"], "nothing.pth"),
     ],
 )

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from wilddash_spaces import table_of
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.reading import interpolated
 from unilabel.predictor import UniLabelPredictor, build_predictor
 from unilabel.submission.formats import Benchmark, get_benchmark, input_stem
 from unilabel.submission.label_table import LabelTable, learned_table
@@ -109,9 +109,10 @@ def test_probabilities_against_a_plain_computation(
     classes = tuple(None if v is None else WILDDASH.class_of(v) for v in values)
     table = LabelTable("wilddash2", "file", "unified", "", table.labels, classes, table.evidence)
     with torch.inference_mode():
-        embedding = predictor.encode(image).embedding
-        scores = predictor.model.uni_head.unified_logits(embedding)
-        full = F.interpolate(scores, image.shape[:2], mode="bilinear", align_corners=True)[0]
+        encoded = predictor.encode(image)
+        scores = predictor.model.uni_head.unified_logits(encoded.embedding).permute(0, 2, 3, 1)
+        axes = encoded.grid.axes(scores.shape[1:3], image.shape[:2])
+        full = interpolated(scores, image.shape[:2], axes)[0].permute(2, 0, 1)
         probability = full.softmax(0).numpy()
     ids = sorted({v for v in values if v is not None})
     summed = np.stack([probability[[v == i for v in values]].sum(0) for i in ids])

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.upsampling import add_transposed_rows, upsampled_rows
+from unilabel.core.upsampling import add_transposed_rows, source_axes, upsampled_rows
 
 __all__ = ["LinkTable", "upsampled_cross_entropy", "upsampled_marginal_cross_entropy"]
 
@@ -112,12 +112,13 @@ class _UpsampledLoss(torch.autograd.Function):
         z = logits.permute(0, 2, 3, 1).contiguous()
         size = (labels.shape[1], labels.shape[2])
         dtype = torch.promote_types(z.dtype, torch.float32)
+        axes = source_axes(z, size, align_corners)
         loss = torch.empty(labels.shape, dtype=dtype, device=z.device)
         lse = torch.empty_like(loss)
         for start in range(0, size[0], chunk):
             rows = range(start, min(start + chunk, size[0]))
             part = slice(rows.start, rows.stop)
-            s = upsampled_rows(z, rows, size, align_corners)
+            s = upsampled_rows(z, rows, size, axes)
             ignored = labels[:, part] == ignore_label
             index = _link_index(labels[:, part], ignored, links, group)
             log_p = torch.log_softmax(s, dim=-1)
@@ -129,20 +130,20 @@ class _UpsampledLoss(torch.autograd.Function):
             loss[:, part] = -picked[..., 0].masked_fill(ignored, 0.0)
         saved_loss = loss if links is not None else None
         ctx.save_for_backward(z, labels, lse, saved_loss, links, group)
-        ctx.options = (ignore_label, align_corners, chunk)
+        ctx.options = (ignore_label, axes, chunk)
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z, labels, lse, loss, links, group = ctx.saved_tensors
-        ignore_label, align_corners, chunk = ctx.options
+        ignore_label, axes, chunk = ctx.options
         size = (labels.shape[1], labels.shape[2])
         dz = torch.zeros(z.shape, dtype=lse.dtype, device=z.device)
         for start in range(0, size[0], chunk):
             rows = range(start, min(start + chunk, size[0]))
             part = slice(rows.start, rows.stop)
-            s = upsampled_rows(z, rows, size, align_corners)
+            s = upsampled_rows(z, rows, size, axes)
             ignored = labels[:, part] == ignore_label
             g = grad[:, part].masked_fill(ignored, 0.0)[..., None]
             index = _link_index(labels[:, part], ignored, links, group)
@@ -153,7 +154,7 @@ class _UpsampledLoss(torch.autograd.Function):
                 share = linked.mul_(share).masked_fill_(index < 0, 0.0)
             ds = s.sub_(lse[:, part, :, None]).exp_().mul_(g)
             ds.scatter_add_(-1, index.clamp(min=0), share)
-            add_transposed_rows(dz, ds, rows, size, align_corners)
+            add_transposed_rows(dz, ds, rows, size, axes)
         return dz.to(z.dtype).permute(0, 3, 1, 2), *([None] * 6)
 
 

@@ -18,27 +18,6 @@ MAPPING_MODES: tuple[MappingMode, ...] = ("probability_sum", "logit_sum")
 _EPS = 1e-6  # probability that keeps the logarithm of an unreachable class finite
 
 
-def labels_at_cells(label: Tensor, size: tuple[int, int]) -> Tensor:
-    """Labels at the pixels that embedding cells stand for.
-
-    Cell k of h cells lies at pixel k (H - 1) / (h - 1): the first and last cell are the first and
-    last pixel, as in ``interpolate(align_corners=True)``. Convolutions with stride put it there;
-    the middle of a 4 x 4 block would be two pixels off.
-
-    Args:
-        label: (..., H, W) class ids.
-        size: (h, w).
-
-    Returns:
-        (..., h, w).
-    """
-    rows, columns = (
-        torch.linspace(0, full - 1, cells, device=label.device).round().long()
-        for full, cells in zip(label.shape[-2:], size, strict=True)
-    )
-    return label[..., rows[:, None], columns]
-
-
 def unified_logits(pixel_embedding: Tensor, label_embedding: Tensor) -> Tensor:
     """Scores of the unified labels, Eq. (4).
 

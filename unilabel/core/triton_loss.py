@@ -9,7 +9,7 @@ pixels that touch them, so nothing is added atomically and results are determini
 the source rows; each row is interpolated horizontally once, and each softmax value is computed
 once per tile (tiles overlap by one source row and column).
 
-Positions are fractions of integers (see ``source_fraction``), exact at any size.
+Positions are fractions of integers (see ``source_axis``), exact at any size.
 
 Letters: B images, C channels, h x w feature size, H x W image size.
 """
@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.upsampling import source_fraction
+from unilabel.core.upsampling import source_axis
 
 __all__ = ["supports", "triton_loss"]
 
@@ -191,7 +191,7 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
 @functools.lru_cache(maxsize=256)
 def _starts(in_size: int, out_size: int, align_corners: bool) -> tuple[int, ...]:
     """For each source index the first output index at or after it; ends with ``out_size``."""
-    mul, add, den = source_fraction(in_size, out_size, align_corners)
+    mul, add, den = source_axis(in_size, out_size, align_corners)
     sources = [max(out * mul + add, 0) // den for out in range(out_size)]
     starts, out = [], 0
     for source in range(in_size):
@@ -254,8 +254,8 @@ class _TritonLoss(torch.autograd.Function):
         height, width = labels.shape[1:]
         loss = torch.empty(labels.shape, dtype=torch.float32, device=z.device)
         lse = torch.empty_like(loss)
-        y_axis = source_fraction(h, height, align_corners)
-        x_axis = source_fraction(w, width, align_corners)
+        y_axis = source_axis(h, height, align_corners)
+        x_axis = source_axis(w, width, align_corners)
         ctx.sizes = (channels, z.shape[-1], h, w, height, width, *y_axis, *x_axis, ignore_label)
         ctx.options = (channels, align_corners)
         grid = (triton.cdiv(width, _FORWARD_PIXELS), height, batch)

@@ -170,13 +170,3 @@ def _change_colors(image: np.ndarray, strength: float, rng: np.random.Generator)
     saturation = grey + (1 + draw[2] * use[2]) * (np.eye(3) - grey)
     matrix = np.column_stack([saturation * gain, np.full(3, shift)])
     return cv2.transform(image, matrix)
-
-
-def resize_short_side(image: np.ndarray, short_side: int) -> np.ndarray:
-    """Resize an image (H, W, 3) so that its short side has ``short_side`` pixels; 0 keeps it."""
-    height, width = image.shape[:2]
-    if short_side <= 0 or min(height, width) == short_side:
-        return image
-    scale = short_side / min(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

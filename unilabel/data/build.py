@@ -21,7 +21,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import IGNORE, LabelSpaceSet
 from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
 from unilabel.data import bad_samples
-from unilabel.data.augment import TrainAugmentation, resize_short_side
+from unilabel.data.augment import TrainAugmentation
 from unilabel.data.builtin import HINT, builtin_source, datasets_root
 from unilabel.data.samplers import BalancedDatasetSampler, Draw
 from unilabel.data.sources import (
@@ -34,6 +34,7 @@ from unilabel.data.sources import (
     load_sample,
     read_image,
 )
+from unilabel.data.test_size import TestSize
 from unilabel.importers.cache import ready_folders
 from unilabel.text.prompts import with_descriptions
 
@@ -162,7 +163,7 @@ class EvalDataset(Dataset):
         source: DatasetSource,
         dataset_id: int,
         samples: Sequence[Sample],
-        short_side: int = 0,
+        size: TestSize = TestSize(),  # noqa: B008  (frozen)
         spaces: Sequence[str] | None = None,
         skip: bool = False,
     ) -> None:
@@ -172,14 +173,14 @@ class EvalDataset(Dataset):
             source: the dataset.
             dataset_id: its position.
             samples: of the split.
-            short_side: as INPUT.TEST_SHORT_SIDE.
+            size: at which the network sees the images.
             spaces: label spaces to predict in.
             skip: give an empty image without labels in place of a bad sample; never for scores.
         """
         self.source = source
         self.dataset_id = dataset_id
         self.samples = list(samples)
-        self.short_side = short_side
+        self.size = size
         self.spaces = spaces
         self.skip = skip
 
@@ -195,7 +196,7 @@ class EvalDataset(Dataset):
                 raise
             logger.warning("bad sample left out: %s", error)
             image, label = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), IGNORE, np.uint8)
-        resized = resize_short_side(image, self.short_side)
+        resized = self.size.resize(image)
         item = _item(self.source, self.dataset_id, sample, resized, label, label.shape)
         if self.spaces is not None:
             item["spaces"] = list(self.spaces)
@@ -260,9 +261,8 @@ def build_eval_loader(
     skip: bool = False,
 ) -> DataLoader:
     """Images ``rank, rank + world, ...`` of ``samples``: none is lost, none counts twice."""
-    dataset = EvalDataset(
-        source, dataset_id, samples[rank::world], cfg.INPUT.TEST_SHORT_SIDE, spaces, skip
-    )
+    size = TestSize(cfg.INPUT.TEST_SHORT_SIDE)
+    dataset = EvalDataset(source, dataset_id, samples[rank::world], size, spaces, skip)
     return DataLoader(
         dataset,
         batch_size=cfg.TEST.BATCH_SIZE,

@@ -29,11 +29,14 @@ logger = logging.getLogger(__name__)
 BASE = "base:"  # marks a label space as the model learned it, without the visitor's edits
 NONE = "none"
 # Choices of the short side for the network, pixels.
-SIDES = {"as in training": -1, "as it is": 0, "256": 256, "384": 384, "512": 512, "720": 720}
-_RESIZED = (
-    "For the network the short side was resized to {} pixels, the size that this model was trained "
-    "on; choose another one under “More”."
-)
+SIDES = {
+    "as the model was tested": -1,
+    "as it is": 0,
+    "256": 256,
+    "384": 384,
+    "512": 512,
+    "720": 720,
+}
 
 
 def space_title(engine: Engine, name: str) -> str:
@@ -74,10 +77,9 @@ def answer(
     if session.picture is None:
         return viewer_payload(None, (), [*notes, ("info", "Choose a picture.")])
     size = (session.picture.pixels.shape[0], session.picture.pixels.shape[1])
-    side = session.network_side(engine, size)
-    if side and session.short_side < 0:
-        notes = [*notes, ("info", _RESIZED.format(side))]
-    encoded = engine.encode(session.picture, side, session.tta)
+    if note := engine.predictor.size_note(size, session.short_side):
+        notes = [*notes, ("info", note[0].upper() + note[1:] + ".")]
+    encoded = engine.encode(session.picture, session.short_side, session.tta)
     panels = []
     for choice in spaces:
         if choice == NONE:

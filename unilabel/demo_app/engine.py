@@ -69,10 +69,12 @@ class Engine:
         self.title = title
         self.examples = toy_pictures(EXAMPLES)
         self.similarity = class_similarity(predictor.model.label_spaces, text_encoder)
-        self._encoded: OrderedDict[tuple[str, int, bool], EncodedImage] = OrderedDict()
+        self._encoded: OrderedDict[tuple[str, int | None, bool], EncodedImage] = OrderedDict()
         self._lock = threading.Lock()
 
-    def encode(self, picture: Picture, short_side: int = 0, tta: bool = False) -> EncodedImage:
+    def encode(
+        self, picture: Picture, short_side: int | None = None, tta: bool = False
+    ) -> EncodedImage:
         """Run the network, or take its answer from the last pictures."""
         key = (picture.key, short_side, tta)
         with self._lock:

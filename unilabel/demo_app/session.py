@@ -25,14 +25,14 @@ class Session:
     Attributes:
         review: the edits; None for a model without unified labels.
         picture: the picture that is shown.
-        short_side: see :meth:`UniLabelPredictor.encode`; -1: as the model suggests.
+        short_side: see :meth:`UniLabelPredictor.encode`; None: as the model was tested.
         tta: see :meth:`UniLabelPredictor.encode`.
         unseen: mapping to a dataset that the model was not trained on.
     """
 
     review: Review | None
     picture: Picture | None = None
-    short_side: int = -1
+    short_side: int | None = None
     tta: bool = False
     unseen: TransferMapping | None = None
 
@@ -51,14 +51,8 @@ class Session:
         """The model under the visitor's links, or (``edited`` False) under its own."""
         own = engine.predictor
         space = own.label_space if self.review is None or not edited else self.review.valid
-        sides = own.test_short_side, own.crop_side
+        sides = own.test_size, own.crop_side
         return UniLabelPredictor(own.model, space, *sides, self.unseen)
-
-    def network_side(self, engine: Engine, size: tuple[int, int]) -> int:
-        """Short side for the network of an image of (H, W)."""
-        if self.short_side >= 0:
-            return self.short_side
-        return engine.predictor.suggested_short_side(size)
 
 
 def read_content(data: bytes) -> Any:

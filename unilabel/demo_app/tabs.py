@@ -117,7 +117,8 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
 
 def _options(engine: Engine, session: Session | None, values: Sequence[Any]) -> Session:
     session = _started(engine, session)
-    session.short_side = values[2] if values[2] in actions.SIDES.values() else -1
+    side = values[2] if values[2] in actions.SIDES.values() else -1
+    session.short_side = side if side >= 0 else None
     session.tta = values[3] is True
     return session
 

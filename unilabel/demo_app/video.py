@@ -50,13 +50,12 @@ def predict_video(
             rate, frames = read_frames(source, name)
             predictor = session.predictor(engine, edited=not space.startswith(BASE))
             height, width = frames[0].shape[:2]
-            side = session.network_side(engine, (height, width))
             code = cv2.VideoWriter.fourcc(*"VP80")
             writer = cv2.VideoWriter(str(result), code, rate, (width, height))
             if not writer.isOpened():
                 raise UniLabelError("this server cannot write WebM videos.")
             for index, frame in enumerate(frames):
-                encoded = predictor.encode(frame, side)
+                encoded = predictor.encode(frame, session.short_side)
                 answer = predictor.predict(encoded, space.removeprefix(BASE), confidence=False)
                 picture = overlay(frame, answer.labels, answer.colors, opacity)
                 writer.write(np.ascontiguousarray(picture[..., ::-1]))

@@ -107,6 +107,8 @@ def config_of(dump: str, source: str) -> CfgNode:
     except yaml.YAMLError as error:
         raise UniLabelError(f"{source}: its configuration is not plain YAML: {error}") from error
     _merge_known(cfg, loaded, source)
+    if "ALIGN_CORNERS" not in loaded.get("MODEL", {}):
+        cfg.MODEL.ALIGN_CORNERS = True  # all models had aligned corners before there was this key
     return cfg
 
 

@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.projection import labels_at_cells
+from unilabel.core.label_space import IGNORE
 from unilabel.data.build import build_eval_loader
 from unilabel.data.sources import DatasetSource
 from unilabel.modeling.meta_arch import UniLabelSegmentor
@@ -117,9 +117,9 @@ def _pixels_of(
 ) -> tuple[Tensor, Tensor]:
     """Up to ``quota`` random labelled pixels of one image: (P, D) float16, (P,) int64."""
     embedding = model.embed(item["image"][None].to(model.device))[0]  # (D, h, w)
-    height, width = embedding.shape[1:]
-    label = labels_at_cells(item["sem_seg"], (height, width)).long()
-    valid = torch.nonzero(label.reshape(-1) != 255).flatten()
+    cells = (embedding.shape[1], embedding.shape[2])
+    label = model.grid(tuple(item["image"].shape[1:])).labels(item["sem_seg"], cells).long()
+    valid = torch.nonzero(label.reshape(-1) != IGNORE).flatten()
     keep = valid[torch.randperm(len(valid), generator=generator)[:quota]]
     pixels = embedding.flatten(1).T[keep.to(embedding.device)]
     return pixels.cpu().half(), label.reshape(-1)[keep]

@@ -185,6 +185,7 @@ def _config(release: Release, datasets: Sequence[str], backbone: str) -> CfgNode
     cfg.MODEL.NORMALIZE_EMBEDDING = True
     cfg.MODEL.MAPPING_MODE = "logit_sum"
     cfg.MODEL.DATASET_BIAS = False
+    cfg.MODEL.ALIGN_CORNERS = True
     cfg.TEST.BATCH_SIZE = 1  # images of any size
     return cfg
 
@@ -266,11 +267,11 @@ def verify_release(model: UniLabelSegmentor, release: Release) -> dict[str, floa
         worst = 0.0
         for i, space in enumerate(model.label_spaces):
             order = class_order(space.name, space.num_classes)
-            difference = model.scores(embedding, space.name) - expected[str(i)][:, order]
+            difference = model.scores(embedding, space.name)[0] - expected[str(i)][:, order]
             worst = max(worst, float(difference.abs().max()))
             found["scale"] = max(found["scale"], float(expected[str(i)].abs().max()))
         if UNIFIED in expected:
-            difference = model.scores(embedding, UNIFIED) - expected[UNIFIED]
+            difference = model.scores(embedding, UNIFIED)[0] - expected[UNIFIED]
             worst = max(worst, float(difference.abs().max()))
         found[str(dtype).removeprefix("torch.")] = worst
     model.float()

@@ -15,7 +15,7 @@ from torch import Tensor
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_graph import LabelGraph
 from unilabel.core.label_mapping import LabelMapping
-from unilabel.core.projection import labels_at_cells
+from unilabel.core.label_space import IGNORE
 from unilabel.core.pruning import merge_identical, prune_mapping
 from unilabel.core.relations import RelationTruth
 from unilabel.core.stages import Segment, Stage
@@ -291,15 +291,15 @@ def embed_batch(trainer: UniLabelTrainer, batch: list[dict[str, Any]]) -> Pixels
     model.eval()
     images = torch.stack([item["image"] for item in batch]).to(model.device)
     embedding = model.embed(images)  # (B, D, h, w)
-    height, width = embedding.shape[2:]
-    labels = labels_at_cells(torch.stack([item["sem_seg"] for item in batch]), (height, width))
-    labels = labels.long().to(model.device)
+    grid = model.grid((images.shape[2], images.shape[3]))
+    labels = torch.stack([item["sem_seg"] for item in batch])
+    labels = grid.labels(labels, (embedding.shape[2], embedding.shape[3])).long().to(model.device)
     pixels: Pixels = []
     for dataset_id in range(len(trainer.label_spaces)):
         rows = [i for i, item in enumerate(batch) if item["dataset_id"] == dataset_id]
         features = embedding[rows].permute(0, 2, 3, 1).flatten(0, 2)  # (P, D)
         truth = labels[rows].flatten()
-        valid = truth != 255
+        valid = truth != IGNORE
         pixels.append((features[valid], truth[valid]))
     return pixels
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unilabel.core.fused_loss import LinkTable
-from unilabel.core.projection import MappingMode, dataset_logits, unified_logits
+from unilabel.core.projection import MappingMode, unified_logits
 
 
 class MultiSegHead(nn.Module):
@@ -109,14 +109,19 @@ class UniSegHead(nn.Module):
             logits = logits + self.dataset_bias[dataset_id][:, None, None]
         return logits
 
-    def forward(self, pixel_embedding: Tensor, dataset_id: int) -> Tensor:
-        """(B, D, h, w) -> (B, C_i, h, w) dataset logits or log-probabilities, Eq. (4) and (5)."""
-        mapping = self.dataset_mapping(dataset_id)
-        if self.mode == "logit_sum":
-            # Everything before the softmax is linear: fold X_u and M_i into one classifier.
-            weights = mapping.T.to(self.label_embedding.dtype)  # (C_i, N)
-            bias = weights @ self.dataset_bias[dataset_id]
-            folded = unified_logits(pixel_embedding, weights @ self.label_embedding)
-            return folded + bias[:, None, None]
-        unified = self.unified_logits(pixel_embedding, dataset_id)
-        return dataset_logits(unified, mapping, self.mode)
+    def summed_logits(
+        self, pixel_embedding: Tensor, dataset_id: int, mapping: Tensor | None = None
+    ) -> Tensor:
+        """(B, D, h, w) -> (B, C_i, h, w): sum of the logits of a class's unified labels, Eq. (5).
+
+        Everything before the softmax is linear, so X_u and M_i are folded into one classifier.
+
+        Args:
+            pixel_embedding: (B, D, h, w).
+            dataset_id: the dataset.
+            mapping: (N, C_i) links; None: those of the head.
+        """
+        links = self.dataset_mapping(dataset_id) if mapping is None else mapping
+        weights = links.T.to(self.label_embedding)  # (C_i, N)
+        bias = weights @ self.dataset_bias[dataset_id]
+        return unified_logits(pixel_embedding, weights @ self.label_embedding) + bias[:, None, None]

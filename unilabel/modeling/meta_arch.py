@@ -6,21 +6,22 @@ h x w feature size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import Tensor, nn
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.fused_loss import upsampled_cross_entropy, upsampled_marginal_cross_entropy
+from unilabel.core.grid import CellGrid
 from unilabel.core.label_space import IGNORE, UNIFIED, LabelSpaceSet
 from unilabel.core.losses import reduce_pixel_loss
-from unilabel.core.prediction import upsampled_labels
-from unilabel.core.projection import labels_at_cells
-from unilabel.core.upsampling import upsampled_rows
+from unilabel.core.reading import read_labels
 from unilabel.modeling.heads import MultiSegHead, UniSegHead
 from unilabel.modeling.pixel_decoder import PixelDecoder
 
@@ -52,6 +53,7 @@ class UniLabelSegmentor(nn.Module):
         dataset_weights: Mapping[str, float] | None = None,
         heads_weight: float = 0.0,
         channels_last: bool = True,
+        align_corners: bool = False,
     ) -> None:
         """Put the parts together; see :class:`unilabel.config` for what the values mean."""
         super().__init__()
@@ -64,6 +66,13 @@ class UniLabelSegmentor(nn.Module):
         self.ohem_threshold = ohem_threshold
         self.dataset_weights = dict(dataset_weights or {})
         self.heads_weight = heads_weight
+        self.align_corners = align_corners
+        shapes = backbone.output_shape().values()
+        self.stride = min(shape.stride for shape in shapes)  # pixels of a cell of the embedding
+        # Images are padded to a multiple of this, so that the maps of all strides end together.
+        self.divisibility = math.lcm(
+            max(1, backbone.size_divisibility), *(shape.stride for shape in shapes)
+        )
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         for name, value in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
@@ -84,6 +93,7 @@ class UniLabelSegmentor(nn.Module):
             normalize=cfg.MODEL.NORMALIZE_EMBEDDING,
             norm=cfg.MODEL.PIXEL_DECODER.NORM,
             context=cfg.MODEL.PIXEL_DECODER.CONTEXT,
+            align_corners=cfg.MODEL.ALIGN_CORNERS,
         )
         multi_head = uni_head = None
         if num_unified is None:
@@ -103,6 +113,7 @@ class UniLabelSegmentor(nn.Module):
             "dataset_weights": dict(map(tuple, cfg.LOSS.DATASET_WEIGHTS)),
             "heads_weight": cfg.LOSS.HEADS_WEIGHT,
             "channels_last": cfg.MODEL.CHANNELS_LAST,
+            "align_corners": cfg.MODEL.ALIGN_CORNERS,
         }
 
     @property
@@ -116,10 +127,21 @@ class UniLabelSegmentor(nn.Module):
         return own if self.uni_head is None else [*own, UNIFIED]
 
     def embed(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB 0..255 of any dtype -> (B, D, h, w) pixel embeddings."""
+        """(B, 3, H, W) RGB 0..255 of any dtype -> (B, D, h, w) pixel embeddings.
+
+        The normalised image is padded with zeros, the mean colour, as Detectron2 does; where the
+        cells lie is told by :meth:`grid`.
+        """
         x = (images.float() - self.pixel_mean) / self.pixel_std
+        if not self.align_corners:
+            below, right = (-side % self.divisibility for side in x.shape[2:])
+            x = F.pad(x, (0, right, 0, below))
         x = x.contiguous(memory_format=self.memory_format)
         return self.pixel_decoder(list(self.backbone(x).values()))
+
+    def grid(self, image: tuple[int, int]) -> CellGrid:
+        """Where the cells of the embedding of an image of (height, width) lie."""
+        return CellGrid(image, 0 if self.align_corners else self.stride)
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Losses in training, label maps otherwise (Detectron2's contract).
@@ -162,20 +184,26 @@ class UniLabelSegmentor(nn.Module):
     def dataset_loss(self, embedding: Tensor, target: Tensor, dataset: str) -> Tensor:
         """Mean cross-entropy of images of one dataset; target is (B, H, W)."""
         dataset_id = self.label_spaces.dataset_index(dataset)
-        if self.loss_stride > 1:
-            target = labels_at_cells(target, (embedding.shape[2], embedding.shape[3]))
+        cells = (embedding.shape[2], embedding.shape[3])
+        grid = self.grid((target.shape[1], target.shape[2]))
+        target = grid.labels(target, cells) if self.loss_stride > 1 else grid.padded(target, cells)
         if self.uni_head is None:
             return self._reduced(
                 self._heads_loss(embedding, target, dataset_id), target, dataset_id
             )
         if self.uni_head.mode == "logit_sum":
-            logits = self.uni_head(embedding, dataset_id)
-            pixel_loss = upsampled_cross_entropy(logits, target, ignore_label=IGNORE)
+            logits = self.uni_head.summed_logits(embedding, dataset_id)
+            pixel_loss = self._cross_entropy(logits, target)
         else:
             logits = self.uni_head.unified_logits(embedding, dataset_id)
             index = torch.full((len(logits),), dataset_id, device=logits.device)
             pixel_loss = upsampled_marginal_cross_entropy(
-                logits, target, self.uni_head.link_table(), IGNORE, dataset_index=index
+                logits,
+                target,
+                self.uni_head.link_table(),
+                IGNORE,
+                dataset_index=index,
+                align_corners=self.align_corners,
             )
         loss = self._reduced(pixel_loss, target, dataset_id)
         if self.multi_head is not None:
@@ -184,8 +212,12 @@ class UniLabelSegmentor(nn.Module):
         return loss
 
     def _heads_loss(self, embedding: Tensor, target: Tensor, dataset_id: int) -> Tensor:
-        logits = self.multi_head(embedding, dataset_id)
-        return upsampled_cross_entropy(logits, target, ignore_label=IGNORE)
+        return self._cross_entropy(self.multi_head(embedding, dataset_id), target)
+
+    def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        return upsampled_cross_entropy(
+            logits, target, ignore_label=IGNORE, align_corners=self.align_corners
+        )
 
     def _reduced(self, pixel_loss: Tensor, target: Tensor, dataset_id: int) -> Tensor:
         weight = self.label_spaces.split(self.class_weight)[dataset_id]
@@ -208,7 +240,9 @@ class UniLabelSegmentor(nn.Module):
                 size = (item.get("height", shape[1]), item.get("width", shape[2]))
                 for space in item.get("spaces", self.default_spaces(item)):
                     pixels = embedding[row : row + 1]  # (1, D, h, w)
-                    results[index][space] = self.predict_labels(pixels, space, size)
+                    scores, mapping = self.scores(pixels, space)
+                    answer = read_labels(scores, self.grid((shape[1], shape[2])), size, mapping)
+                    results[index][space] = answer.labels[0]
         return results
 
     def default_spaces(self, item: dict[str, Any]) -> list[str]:
@@ -216,58 +250,42 @@ class UniLabelSegmentor(nn.Module):
         own = [item["dataset_name"]] if "dataset_name" in item else []
         return own + ([UNIFIED] if self.uni_head is not None else [])
 
-    def scores(self, embedding: Tensor, space: str) -> Tensor:
-        """Scores in a label space at the embedding's resolution: (B, C_i or N, h, w).
+    def scores(
+        self, embedding: Tensor, space: str, mapping: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What :mod:`unilabel.core.reading` reads the answers in a label space from.
 
-        Unified and multi-head scores are logits; dataset scores of the unified head are
-        log-probabilities (``probability_sum``) or summed logits.
+        Scores are interpolated before the arg max. Where the probabilities of unified labels are
+        added, the unified logits are interpolated, so that training and prediction agree; summed
+        logits are linear and are summed before.
+
+        Args:
+            embedding: (B, D, h, w).
+            space: a dataset or "unified".
+            mapping: bool (N, C_i) links of the dataset in an edited label space; None: the model's.
+
+        Returns:
+            (B, R, h, w) logits and, where their probabilities are to be added, the bool links
+            (N, C_i); else None.
 
         Raises:
             UniLabelError: the model does not answer in this space.
         """
-        if space == UNIFIED and self.uni_head is not None:
-            return self.uni_head.unified_logits(embedding)
-        if space == UNIFIED:
-            raise UniLabelError(
-                "this model has no unified label space: it was trained with one head per dataset; "
-                f"choose one of {', '.join(self.label_spaces.names)}."
-            )
-        dataset_id = self.label_spaces.dataset_index(space)
-        head = self.multi_head if self.uni_head is None else self.uni_head
-        return head(embedding, dataset_id)
-
-    def predict_labels(self, embedding: Tensor, space: str, size: tuple[int, int]) -> Tensor:
-        """Arg max in a label space at full resolution, in row chunks.
-
-        Logits are interpolated before the arg max; for probability sums the unified logits are, so
-        that training and prediction agree.
-
-        Args:
-            embedding: (1, D, h, w).
-            space: a dataset or "unified".
-            size: (H, W) of the result.
-
-        Returns:
-            (H, W) int16 on the device of the model.
-        """
         head = self.uni_head
-        if head is None or head.mode == "logit_sum" or space == UNIFIED:
-            return upsampled_labels(self.scores(embedding, space), size)[0]
+        if space == UNIFIED:
+            if head is None:
+                raise UniLabelError(
+                    "this model has no unified label space: it was trained with one head per "
+                    f"dataset; choose one of {', '.join(self.label_spaces.names)}."
+                )
+            return head.unified_logits(embedding), None
         dataset_id = self.label_spaces.dataset_index(space)
-        scores = head.unified_logits(embedding, dataset_id)
-        return upsampled_labels(scores, size, head.dataset_mapping(dataset_id))[0]
-
-
-def upsample_rows(scores: Tensor, size: tuple[int, int], rows: int) -> Iterator[tuple[int, Tensor]]:
-    """Bilinear upsampling (align_corners=True) in chunks of output rows.
-
-    Yields:
-        (first row, (B, C, <= rows, W) chunk in channels-last memory).
-    """
-    source = scores.permute(0, 2, 3, 1)
-    for top in range(0, size[0], rows):
-        part = range(top, min(top + rows, size[0]))
-        yield top, upsampled_rows(source, part, size, align_corners=True).permute(0, 3, 1, 2)
+        if head is None:
+            return self.multi_head(embedding, dataset_id), None
+        if head.mode == "logit_sum":
+            return head.summed_logits(embedding, dataset_id, mapping), None
+        links = head.dataset_mapping(dataset_id) if mapping is None else mapping
+        return head.unified_logits(embedding, dataset_id), links
 
 
 def build_uni_head(cfg: Any, label_spaces: LabelSpaceSet, num_unified: int) -> UniSegHead:

@@ -34,12 +34,6 @@ _NORMS = ("BN", "SyncBN", "FrozenBN")
 _UPSAMPLING_COST = 250
 
 
-def _upsample(x: Tensor, size: torch.Size) -> Tensor:
-    if x.shape[-2:] == size:
-        return x
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
-
-
 def _conv_block(channels: int, norm: str) -> nn.Sequential:
     conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
@@ -65,6 +59,7 @@ class PixelDecoder(nn.Module):
         normalize: bool,
         norm: str = "BN",
         context: int = 0,
+        align_corners: bool = False,
     ) -> None:
         """Build the layers.
 
@@ -75,6 +70,7 @@ class PixelDecoder(nn.Module):
             normalize: whether embeddings get unit length.
             norm: "BN", "SyncBN" or "FrozenBN".
             context: number of 3x3 convolution blocks at the finest stride before the projection.
+            align_corners: how branches are upsampled, see :mod:`unilabel.core.grid`.
 
         Raises:
             UniLabelError: an argument is out of range.
@@ -94,6 +90,7 @@ class PixelDecoder(nn.Module):
         self.in_channels = tuple(in_channels)
         self.embed_dim = embed_dim
         self.normalize = normalize
+        self.align_corners = align_corners
         hidden_dim = hidden_dim or sum(self.in_channels)
         self.fold_branches = tuple(
             i > 0 and (hidden_dim - channels) * _UPSAMPLING_COST < channels * hidden_dim
@@ -112,6 +109,11 @@ class PixelDecoder(nn.Module):
         """Options shown when the module is printed."""
         return f"in_channels={self.in_channels}, normalize={self.normalize}"
 
+    def _upsample(self, x: Tensor, size: torch.Size) -> Tensor:
+        if x.shape[-2:] == size:
+            return x
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
+
     def _reduce(self, features: Sequence[Tensor]) -> Tensor:
         """First convolution on the upsampled concatenation, (B, hidden_dim, h, w)."""
         size = features[0].shape[-2:]
@@ -119,9 +121,9 @@ class PixelDecoder(nn.Module):
         fine, fine_weights, coarse = [], [], []
         for x, weight, fold in zip(features, weights, self.fold_branches, strict=True):
             if fold:
-                coarse.append(_upsample(pointwise_conv(x, weight), size))
+                coarse.append(self._upsample(pointwise_conv(x, weight), size))
             else:
-                fine.append(_upsample(x, size))
+                fine.append(self._upsample(x, size))
                 fine_weights.append(weight)
         if not coarse:
             return self.reduce(torch.cat(fine, dim=1))

@@ -1,22 +1,36 @@
-"""Images at the size of a network: resized, or large ones in overlapping windows.
+"""Pixel embeddings of large or resized images, on the grid of the plain image.
 
-Letters: D embedding dim, h x w feature size, H x W image size.
+Letters: D embedding dim, h x w cells, H x W image size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MIN_SIDE = 32  # pixels; backbones reduce images by this factor
+from unilabel.core.grid import CellGrid
+
+MIN_SIDE = 32  # pixels; smaller images are enlarged before they are scaled for averaging
+
+
+class Embedder(Protocol):
+    """What of a segmentation model is needed here."""
+
+    divisibility: int
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, D, h, w)."""
+
+    def grid(self, image: tuple[int, int]) -> CellGrid:
+        """Where the cells of an image lie."""
 
 
 def resize_pixels(pixels: Tensor, scale: float) -> Tensor:
-    """Resize (1, 3, H, W), at least to the smallest size that a backbone takes."""
+    """Resize (1, 3, H, W), each side at least to ``MIN_SIDE``."""
     height, width = pixels.shape[2:]
     size = (max(MIN_SIDE, round(height * scale)), max(MIN_SIDE, round(width * scale)))
     if size == (height, width):
@@ -24,60 +38,114 @@ def resize_pixels(pixels: Tensor, scale: float) -> Tensor:
     return F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def resample(embedding: Tensor, size: tuple[int, int]) -> Tensor:
-    """(1, D, h, w) -> (1, D, *size), corner to corner."""
-    return F.interpolate(embedding, size, mode="bilinear", align_corners=True)
+def sampled(embedding: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(1, D, h, w) at fractional rows (T,) and columns (U,): (1, D, T, U), border beyond."""
+    height, width = embedding.shape[2:]
+    y = rows * (2 / max(height - 1, 1)) - 1
+    x = columns * (2 / max(width - 1, 1)) - 1
+    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None]
+    grid = grid.to(embedding.device, embedding.dtype)
+    return F.grid_sample(embedding, grid, align_corners=True, padding_mode="border")
 
 
-def embed_in_windows(embed: Callable[[Tensor], Tensor], pixels: Tensor, window: int) -> Tensor:
+def embed_mean(model: Embedder, pixels: Tensor, scales: tuple[float, ...], window: int) -> Tensor:
+    """Mean of the embeddings of resized and mirrored images, on the grid of the plain one.
+
+    The heads are linear: their mean over the variants is the answer to the mean embedding.
+
+    Args:
+        model: the network.
+        pixels: (1, 3, H, W).
+        scales: of the image; each is also mirrored.
+        window: see :func:`embed_in_windows`.
+    """
+    size = (pixels.shape[2], pixels.shape[3])
+    plain = embed_in_windows(model, pixels, window)
+    cells = (plain.shape[2], plain.shape[3])
+    centres = [model.grid(size).centres(c, axis) for axis, c in enumerate(cells)]
+    total = torch.zeros_like(plain)
+    for scale in scales:
+        scaled = resize_pixels(pixels, scale)
+        there = (scaled.shape[2], scaled.shape[3])
+        grid = model.grid(there)
+        y, x = (
+            # pixel p of S looks at pixel (p + 1/2) S' / S - 1/2 of S', corners at corners
+            (p + 0.5) * (b / a) - 0.5 if grid.stride else p * ((b - 1) / max(a - 1, 1))
+            for p, a, b in zip(centres, size, there, strict=True)
+        )
+        for mirrored in (False, True):
+            variant = scaled.flip(3) if mirrored else scaled
+            part = plain
+            if scale != 1 or mirrored or there != size:
+                part = embed_in_windows(model, variant, window)
+            rows = grid.position(y, part.shape[2], 0)
+            columns = grid.position(there[1] - 1 - x if mirrored else x, part.shape[3], 1)
+            total += sampled(part, rows, columns)
+    return total / (2 * len(scales))
+
+
+def embed_in_windows(model: Embedder, pixels: Tensor, window: int) -> Tensor:
     """Embed an image, in overlapping windows if it is larger than one.
 
     Args:
-        embed: (1, 3, H, W) -> (1, D, h, w).
+        model: the network.
         pixels: (1, 3, H, W).
         window: side of the windows, pixels; 0: the whole image at once.
+
+    Returns:
+        (1, D, h, w), with the cells of the whole image.
     """
     height, width = pixels.shape[2:]
     if window == 0 or max(height, width) <= window:
-        return embed(pixels)
-    probe = embed(pixels[:, :, :MIN_SIDE, :MIN_SIDE])
-    stride = MIN_SIDE // probe.shape[2]
-    size = (-(-height // stride), -(-width // stride))
-    total = probe.new_zeros(1, probe.shape[1], *size)
-    weight = probe.new_zeros(1, 1, *size)
-    for top, tall in _tiles(height, window):
-        for left, wide in _tiles(width, window):
-            part = embed(pixels[:, :, top : top + tall, left : left + wide])
-            rows, y = _nodes(top, tall, height, size[0], part.device)
-            columns, x = _nodes(left, wide, width, size[1], part.device)
-            grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None]
-            sampled = F.grid_sample(part, grid, align_corners=True, padding_mode="border")
-            # nodes near the border of a window count less: they see less of the image
-            share = (1.05 - y.abs())[:, None] * (1.05 - x.abs())[None]
-            total[:, :, rows, columns] += sampled * share
-            weight[:, :, rows, columns] += share
+        return model.embed(pixels)
+    whole = model.grid((height, width))
+    step = model.divisibility
+    side = max(step, window // step * step)  # cells of windows are then cells of the image
+    total = weight = None
+    for top, tall in _tiles(height, side, step):
+        for left, wide in _tiles(width, side, step):
+            part = model.embed(pixels[:, :, top : top + tall, left : left + wide])
+            if total is None or weight is None:
+                size = _cells(model, part, (tall, wide), (height, width))
+                total = part.new_zeros(1, part.shape[1], *size)
+                weight = part.new_zeros(1, 1, *size)
+            own = model.grid((tall, wide))
+            places, indices, shares = [], [], []
+            for axis, (start, length) in enumerate(((top, tall), (left, wide))):
+                at = whole.centres(total.shape[2 + axis], axis) - start
+                index = own.position(at, part.shape[2 + axis], axis)
+                found = ((index > -1e-6) & (index < part.shape[2 + axis] - 1 + 1e-6)).nonzero()
+                places.append(slice(int(found[0]), int(found[-1]) + 1))
+                indices.append(index[places[-1]])
+                # cells near the border of a window count less: they see less of the image
+                middle = (at[places[-1]] * (2 / max(length - 1, 1)) - 1).abs()
+                shares.append((1.05 - middle.clamp(max=1)).to(part))
+            share = shares[0][:, None] * shares[1][None]
+            total[:, :, places[0], places[1]] += sampled(part, *indices) * share
+            weight[:, :, places[0], places[1]] += share
     return total / weight
 
 
-def _tiles(length: int, window: int) -> list[tuple[int, int]]:
-    """Start and length of windows that overlap by a third or more and cover ``length``."""
+def _cells(
+    model: Embedder, part: Tensor, window: tuple[int, int], image: tuple[int, int]
+) -> tuple[int, int]:
+    """(h, w) of an image, told from a window of it and its embedding."""
+    stride = model.grid(window).stride
+    if not stride:  # rounded up, without padding
+        return tuple(
+            -(-i // -(-w // c)) for i, w, c in zip(image, window, part.shape[2:], strict=True)
+        )
+    step = model.divisibility
+    return tuple(-(-i // step) * step // stride for i in image)
+
+
+def _tiles(length: int, window: int, step: int) -> list[tuple[int, int]]:
+    """Start and length of windows that overlap by a third or more and cover ``length``.
+
+    Starts are multiples of ``step``; the last window may be shorter by less than that.
+    """
     if length <= window:
         return [(0, length)]
     count = -(-(length - window) // (window * 2 // 3)) + 1
-    starts = np.linspace(0, length - window, count)
-    return [(round(float(start)), window) for start in starts]
-
-
-def _nodes(
-    start: int, length: int, total: int, nodes: int, device: torch.device
-) -> tuple[slice, Tensor]:
-    """Nodes of the whole feature grid inside a window, and where they lie in it (-1..1).
-
-    With aligned corners node i of n lies at pixel ``i (total - 1) / (n - 1)``.
-    """
-    step = (total - 1) / max(nodes - 1, 1)
-    first = int(np.ceil(start / step - 1e-6)) if step else 0
-    last = int(np.floor((start + length - 1) / step + 1e-6)) if step else 0
-    last = min(last, nodes - 1)
-    pixels = torch.arange(first, last + 1, device=device, dtype=torch.float32) * step - start
-    return slice(first, last + 1), pixels * (2 / max(length - 1, 1)) - 1
+    starts = np.linspace(0, -(-(length - window) // step), count).round().astype(int) * step
+    return [(int(s), min(window, length - int(s))) for s in dict.fromkeys(starts.tolist())]

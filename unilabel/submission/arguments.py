@@ -116,7 +116,7 @@ def label_table(
 
 def size_note(labeller: Labeller) -> str:
     """At which size the model is asked, and why, in words."""
-    tested, options = labeller.predictor.test_short_side, labeller.options
+    tested, options = labeller.predictor.test_size.short_side, labeller.options
     size = f"short side {labeller.short_side} pixels" if labeller.short_side else "each image's own"
     if options.short_side is None:
         why = f"as the model was tested (INPUT.TEST_SHORT_SIDE {tested}); --short-side changes it"

@@ -15,13 +15,11 @@ from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import UNIFIED
-from unilabel.core.upsampling import upsampled_rows
+from unilabel.core.reading import class_rows
 from unilabel.predictor import UniLabelPredictor
 from unilabel.submission.formats import Benchmark
 from unilabel.submission.label_table import LabelTable
 from unilabel.submission.void import VoidPolicy
-
-_CHUNK = 2**22  # scores at image resolution held at once
 
 
 @dataclass(frozen=True)
@@ -96,19 +94,26 @@ class Labeller:
             raise UniLabelError("no label of the model becomes a class of the benchmark.")
         device = predictor.model.device
         self._values = torch.tensor(used, dtype=torch.uint8, device=device)  # (T,)
-        # (R, T + 1) labels of every class, and of void
-        self._fold = torch.zeros(len(values), len(used) + 1, device=device)
+        head = predictor.model.uni_head
+        summed = head is not None and head.mode == "logit_sum"
+        void_rows = [
+            row for row, v in enumerate(values) if v is None and (void.unmapped or learned[row])
+        ]
+        # (R, T + V) whose column a label is: T classes, then void, V = 1; summed logits of void
+        # would make it large by their number, so there every void label stands for itself.
+        columns = torch.zeros(len(values), len(used) + (len(void_rows) if summed else 1))
         for row, value in enumerate(values):
             if value is not None:
-                self._fold[row, used.index(value)] = 1.0
-            elif void.unmapped or learned[row]:
-                self._fold[row, -1] = 1.0
+                columns[row, used.index(value)] = 1
+        for i, row in enumerate(void_rows):
+            columns[row, len(used) + (i if summed else 0)] = 1
+        self._columns, self._summed = columns.to(device), summed
 
     @property
     def short_side(self) -> int:
         """Short side of images for the network, pixels; 0: their own size."""
         asked = self.options.short_side
-        return self.predictor.test_short_side if asked is None else asked
+        return self.predictor.test_size.short_side if asked is None else asked
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -126,40 +131,26 @@ class Labeller:
     def decide(self, image: NDArray[np.uint8]) -> Iterator[Decision]:
         """Best class, its probability and void by unmapped labels, some rows at a time."""
         options = self.options
-        encoded = self.predictor.encode(image, self.short_side, options.tta, options.window)
-        scores = self._label_scores(encoded.embedding).permute(0, 2, 3, 1)  # (1, h, w, R)
-        height, width = encoded.size
-        step = max(1, _CHUNK // (scores.shape[3] * width))
-        for top in range(0, height, step):
-            rows = range(top, min(top + step, height))
-            chunk = upsampled_rows(scores, rows, encoded.size, align_corners=True)
-            best, index, void = self._best(chunk.flatten(0, 2))
-            shape = (len(rows), width)
-            yield Decision(
-                top, self._values[index].view(shape), best.view(shape), (void > best).view(shape)
-            )
+        encoded = self.predictor.encode(image, options.short_side, options.tta, options.window)
+        scores = self._label_scores(encoded.embedding)  # (1, R, h, w)
+        mapping = self._columns > 0
+        if self._summed:  # linear: summed before the interpolation
+            scores, mapping = torch.einsum("brhw,rt->bthw", scores, self._columns), None
+        classes = len(self._values)
+        for top, chunk in class_rows(scores, encoded.grid, encoded.size, mapping):
+            shares = chunk[0].exp()  # (rows, W, T + V)
+            best, index = shares[..., :classes].max(-1)
+            voids = shares[..., classes:]
+            void = voids.amax(-1) if voids.shape[-1] else torch.zeros_like(best)
+            yield Decision(top, self._values[index], best, void > best)
 
     def _label_scores(self, embedding: Tensor) -> Tensor:
         model = self.predictor.model
         if self.table.space != UNIFIED or model.uni_head is None:
-            return model.scores(embedding, self.table.space)
+            return model.scores(embedding, self.table.space)[0]
         dataset = self.table.dataset
         dataset_id = model.label_spaces.dataset_index(dataset) if dataset else None
         return model.uni_head.unified_logits(embedding, dataset_id)
-
-    def _best(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(P, R) scores -> probability and index of the best class, probability of void."""
-        head = self.predictor.model.uni_head
-        if head is not None and head.mode == "logit_sum":
-            voids = scores[:, self._fold[:, -1] > 0]
-            joint = torch.cat([scores @ self._fold[:, :-1], voids], 1).softmax(1)
-            classes, voids = joint.split([self._fold.shape[1] - 1, voids.shape[1]], 1)
-            void = voids.amax(1) if voids.shape[1] else scores.new_zeros(len(scores))
-        else:
-            sums = scores.softmax(1) @ self._fold
-            classes, void = sums[:, :-1], sums[:, -1]
-        best, index = classes.max(1)
-        return best, index, void
 
 
 def _learned_void(predictor: UniLabelPredictor, table: LabelTable, void: VoidPolicy) -> list[bool]:

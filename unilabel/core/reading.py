@@ -1,0 +1,221 @@
+"""The reader of answers: from scores of a network to labels of any label space at any size.
+
+Evaluation, predictor, submissions, the demo and the ONNX export all read their answers here, so
+they agree. Scores are interpolated some image rows at a time, so no tensor of full-resolution
+scores exists; the probability of a class is a log-sum-exp over its unified labels, without an
+epsilon inside the logarithm.
+
+Letters: B images, N unified labels, C classes of a dataset, R score channels (C or N), h x w
+feature size, H x W image size, T rows of a chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unilabel.core.errors import UniLabelError
+from unilabel.core.grid import CellGrid
+from unilabel.core.upsampling import Axes, taps, upsampled_rows
+
+__all__ = ["ClassColumns", "Labels", "class_rows", "interpolated", "read_labels"]
+
+# Upsampled scores held at a time: the cache of a CPU core; elsewhere enough work for a launch.
+_CHUNK_ELEMENTS = {"cpu": 2**19}
+_CHUNK_ELEMENTS_ELSEWHERE = 2**25
+_MIN_ROWS = 4  # fewer rows would read every source row several times
+
+
+class Labels(NamedTuple):
+    """Label maps.
+
+    Attributes:
+        labels: (B, H, W) int16.
+        confidence: (B, H, W) float16 probability of the label, or None if it was not asked for.
+    """
+
+    labels: Tensor
+    confidence: Tensor | None
+
+
+@dataclass(frozen=True)
+class ClassColumns:
+    """Which score channels a dataset's classes need, and how to join those of one class.
+
+    Attributes:
+        order: (M + S,) channels: the M of classes with several unified labels, then S of the rest.
+        classes: classes of the joined scores: those with several unified labels, then the rest.
+        members: (M, classes with several) 0 or 1, whose class a channel is.
+    """
+
+    order: Tensor
+    classes: Tensor
+    members: Tensor
+
+    @classmethod
+    def from_mapping(cls, mapping: Tensor, scores: Tensor) -> ClassColumns:
+        """Columns of a mapping, for scores.
+
+        Args:
+            mapping: bool (N, C) links, at most one per unified label.
+            scores: (B, N, h, w), of the unified labels; device and type are taken from them.
+
+        Raises:
+            UniLabelError: the sizes disagree, or no class has a unified label.
+        """
+        if mapping.shape[0] != scores.shape[1]:
+            raise UniLabelError(
+                f"the mapping has {mapping.shape[0]} unified labels, the logits have "
+                f"{scores.shape[1]}; were weights of another label space loaded?"
+            )
+        mapping = mapping.to(scores.device)
+        dtype = torch.promote_types(scores.dtype, torch.float32)
+        count = mapping.sum(0)
+        several, one = (which.nonzero().flatten() for which in (count > 1, count == 1))
+        if not len(several) + len(one):
+            raise UniLabelError("no class has a unified label; link each class to at least one.")
+        owner, node = mapping.T[several].nonzero(as_tuple=True)
+        single = mapping.T[one].int().argmax(1)
+        members = (owner[:, None] == torch.arange(len(several), device=owner.device)).to(dtype)
+        return cls(torch.cat([node, single]), torch.cat([several, one]), members)
+
+    def join(self, scores: Tensor) -> Tensor:
+        """Log of the summed exponentials of each class's unified labels.
+
+        Args:
+            scores: (..., M + S) in the order of ``order``.
+
+        Returns:
+            (..., C') for the classes ``classes``. Relative to the largest channel of a class with
+            several unified labels, sums under 1e-38 are 0: their logarithm is -inf.
+        """
+        channels, count = self.members.shape
+        if not count:
+            return scores
+        part = scores[..., :channels]
+        top = part.amax(-1, keepdim=True)
+        total = (part - top).exp() @ self.members
+        return torch.cat([total.log() + top, scores[..., channels:]], dim=-1)
+
+    def best(self, scores: Tensor) -> Tensor:
+        """(..., M + S) scores -> (...) class with the largest probability.
+
+        The softmax over all N has the same denominator for all classes, so it is not needed.
+        """
+        return self.classes[_argmax(self.join(scores))]
+
+
+def _argmax(scores: Tensor) -> Tensor:
+    """Index of the largest score along the last axis; NumPy's is twice as fast as torch's."""
+    if scores.device.type == "cpu" and not torch._C._is_tracing():
+        return torch.from_numpy(scores.numpy().argmax(-1))
+    return scores.argmax(-1)
+
+
+def _chunks(scores: Tensor, size: tuple[int, int]) -> Iterator[range]:
+    batch, channels = scores.shape[:2]
+    budget = _CHUNK_ELEMENTS.get(scores.device.type, _CHUNK_ELEMENTS_ELSEWHERE)
+    step = max(_MIN_ROWS, budget // max(batch * channels * size[1], 1))
+    for top in range(0, size[0], step):
+        yield range(top, min(top + step, size[0]))
+
+
+@torch.no_grad()
+def read_labels(
+    scores: Tensor,
+    grid: CellGrid,
+    size: tuple[int, int],
+    mapping: Tensor | None = None,
+    confidence: bool = False,
+) -> Labels:
+    """The most probable label of every pixel.
+
+    Args:
+        scores: (B, R, h, w) logits; with ``mapping``, of the unified labels (R = N).
+        grid: where their cells lie in the image of the network.
+        size: (H, W) of the answer.
+        mapping: bool (N, C) links of one dataset, at most one per unified label: the answer is the
+            class with the largest sum of the probabilities of its unified labels. A class without
+            a unified label never wins. None: the channel with the largest score.
+        confidence: also give its probability, in a softmax over all R.
+
+    Raises:
+        UniLabelError: the sizes disagree, or no class has a unified label.
+    """
+    columns = None if mapping is None else ClassColumns.from_mapping(mapping, scores)
+    source = scores.detach().permute(0, 2, 3, 1)  # (B, h, w, R)
+    axes = grid.axes((scores.shape[2], scores.shape[3]), size)
+    shape = (scores.shape[0], *size)
+    labels = torch.empty(shape, dtype=torch.int16, device=scores.device)
+    certain = torch.empty(shape, dtype=torch.float16, device=scores.device) if confidence else None
+    # the probability needs all channels, the label only those of classes
+    needed = None if columns is None or confidence else columns.order
+    for rows in _chunks(scores, size):
+        chunk = upsampled_rows(source, rows, size, axes, needed)  # (B, T, W, R)
+        part = slice(rows.start, rows.stop)
+        if certain is None:
+            labels[:, part] = _argmax(chunk) if columns is None else columns.best(chunk)
+            continue
+        total = chunk.logsumexp(-1)
+        if columns is not None:
+            chunk = columns.join(chunk[..., columns.order])
+        best = _argmax(chunk)
+        top = chunk.gather(-1, best[..., None])[..., 0]
+        certain[:, part] = (top - total).exp().clamp(max=1).half()
+        labels[:, part] = best if columns is None else columns.classes[best]
+    return Labels(labels, certain)
+
+
+@torch.no_grad()
+def class_rows(
+    scores: Tensor, grid: CellGrid, size: tuple[int, int], mapping: Tensor | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Log-probabilities of all classes, some rows at a time.
+
+    Args:
+        scores: as for :func:`read_labels`.
+        grid: see there.
+        size: see there.
+        mapping: see there; here a unified label may be in no class or in one.
+
+    Yields:
+        (first row, (B, T, W, C)); -inf for a class without a unified label.
+    """
+    columns = None if mapping is None else ClassColumns.from_mapping(mapping, scores)
+    source = scores.detach().permute(0, 2, 3, 1)  # (B, h, w, R)
+    axes = grid.axes((scores.shape[2], scores.shape[3]), size)
+    classes = scores.shape[1] if mapping is None else mapping.shape[1]
+    for rows in _chunks(scores, size):
+        chunk = upsampled_rows(source, rows, size, axes)  # (B, T, W, R)
+        total = chunk.logsumexp(-1, keepdim=True)
+        if columns is not None:
+            full = chunk.new_full((*chunk.shape[:3], classes), -torch.inf)
+            full[..., columns.classes] = columns.join(chunk[..., columns.order])
+            chunk = full
+        yield rows.start, chunk - total
+
+
+def interpolated(source: Tensor, size: tuple[int, int], axes: Axes) -> Tensor:
+    """The whole interpolation in operations that an exported graph can hold, at any size.
+
+    Args:
+        source: (B, h, w, R).
+        size: H and W; while a graph is traced they are values of it.
+        axes: as of :func:`unilabel.core.upsampling.upsampled_rows`; its integers then too.
+
+    Returns:
+        (B, H, W, R), equal to the rows of :func:`~unilabel.core.upsampling.upsampled_rows`.
+    """
+    for dim, (out, axis) in enumerate(zip(size, axes, strict=True), 1):
+        first, second, weight = taps(torch.arange(out), axis, source.shape[dim])
+        shape = (-1, 1, 1) if dim == 1 else (-1, 1)
+        source = torch.lerp(
+            source.index_select(dim, first),
+            source.index_select(dim, second),
+            weight.to(source.dtype).view(shape),
+        )
+    return source
