@@ -209,15 +209,12 @@ def _find(
 ) -> list[tuple[Path, Layout]]:
     """The folder of a part and its layout; several where it cannot be told."""
     own = _existing(root, part.folders)
-    every = _existing(root, spec.folders)
     names = {Path(name).name.lower() for name in part.folders}
-    others = {Path(name).name.lower() for name in spec.folders} - names
-    inside = [child for folder in every for child in _subfolders(folder)]
-    named = [child for child in inside if child.name.lower() in names]
-    for folder in (*own, *named):
+    for folder in _candidates(spec, own, names, root):
         for layout in layouts:
             if layout.fits(folder):
                 return [(folder, layout)]
+    others = {Path(name).name.lower() for name in spec.folders} - names
     hits: dict[Path, Layout] = {}
     for child in (c for folder in own for c in _subfolders(folder)):
         if child.name.lower() not in others and child not in hits:
@@ -225,6 +222,15 @@ def _find(
             if fitting is not None:
                 hits[child] = fitting
     return list(hits.items())
+
+
+def _candidates(
+    spec: DatasetSpec, own: Sequence[Path], names: set[str], root: Path
+) -> Iterator[Path]:
+    """Folders that are called like a part, below the root and in other folders of the dataset."""
+    yield from own
+    for folder in _existing(root, spec.folders):
+        yield from (child for child in _subfolders(folder) if child.name.lower() in names)
 
 
 def _best_guess(spec: DatasetSpec, root: Path) -> Place:
