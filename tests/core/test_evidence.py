@@ -95,6 +95,20 @@ def test_class_means_of_unseen_labels_are_zero() -> None:
     assert similarity.diagonal()[:6].numpy() == pytest.approx(np.ones(6), abs=1e-5)
 
 
+def test_unseen_labels_do_not_move_the_centre() -> None:
+    """A class that no pixel has changes nothing about the others: the centre is that of the seen."""
+    pixels, labels, heads = random_pixels(3, count=60)
+    pixels = [x + shift for x, shift in zip(pixels, (3.0, -5.0), strict=True)]  # far from zero
+    sizes = [len(h) for h in heads]
+    plain = evidence.class_mean_similarity(pixels, labels, sizes, ridge=0.1)
+    more = evidence.class_mean_similarity(pixels, labels, [sizes[0] + 2, sizes[1] + 1], ridge=0.1)
+    first, second = range(sizes[0]), range(sizes[0] + 2, sizes[0] + 2 + sizes[1])
+    seen = torch.tensor([*first, *second])
+    assert torch.allclose(more[seen][:, seen], plain, atol=1e-5)
+    unseen = [i for i in range(len(more)) if i not in seen.tolist()]
+    assert more[unseen].abs().max() == 0
+
+
 def test_whitened_means_do_not_depend_on_the_basis() -> None:
     pixels, labels, heads = random_pixels(4, count=200)
     sizes = [len(h) for h in heads]

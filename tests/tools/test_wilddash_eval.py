@@ -29,7 +29,7 @@ from unilabel.submission.results import ResultSet
 from unilabel.submission.scorer import CityscapesScorer
 from unilabel.submission.truth import open_truth
 from unilabel.submission.void import VoidPolicy
-from unilabel.submission.wilddash_scores import score_frames, wilddash_labels
+from unilabel.submission.wilddash_scores import _hazards, score_frames, wilddash_labels
 from unilabel.submission.zero_shot import class_meanings, zero_shot_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -246,6 +246,24 @@ def test_hazards_compare_subsets(tmp_path: Path) -> None:
         assert blur[name] == alone["classes_26"]["miou_class"]
     expected = 1 - min(blur["low"], blur["high"]) / max(blur["none"], blur["low"])
     assert blur["impact"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (2, 0, 1), (1, 2, 0), (2, 1, 0)])
+def test_impact_takes_the_worse_of_low_and_high(tmp_path: Path, order: tuple[int, ...]) -> None:
+    """1 - min(low, high) / max(none, low), whichever of the three scores is the largest."""
+    severity = ("none", "low", "high")
+    wrong = (0, 9, 22)  # of 24 pixels of road (7) that are predicted as car (26)
+    scores = {}
+    subsets = {}
+    for name, rank in zip(severity, order, strict=True):
+        matrix = np.zeros_like(CityscapesScorer(wilddash_labels()).confusion)
+        matrix[7, 7], matrix[7, 26], matrix[26, 26] = 24 - wrong[rank], wrong[rank], 10
+        scores[name] = 50 * (1 - wrong[rank] / 24) + 50 * 10 / (10 + wrong[rank])
+        subsets["rain", name] = matrix
+    rain = _hazards(subsets)["rain"]
+    assert {name: rain[name] for name in severity} == pytest.approx(scores, abs=1e-3)
+    worse, better = min(scores["low"], scores["high"]), max(scores["none"], scores["low"])
+    assert rain["impact"] == pytest.approx(1 - worse / better, abs=1e-4)
 
 
 def test_missing_results_are_told(
