@@ -96,7 +96,7 @@ def test_class_means_of_unseen_labels_are_zero() -> None:
 
 
 def test_unseen_labels_do_not_move_the_centre() -> None:
-    """A class that no pixel has changes nothing about the others: the centre is that of the seen."""
+    """A class that no pixel has moves nothing: the centre is that of the seen."""
     pixels, labels, heads = random_pixels(3, count=60)
     pixels = [x + shift for x, shift in zip(pixels, (3.0, -5.0), strict=True)]  # far from zero
     sizes = [len(h) for h in heads]

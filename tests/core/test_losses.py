@@ -102,8 +102,8 @@ def test_class_weights_keep_order_limit_and_mean(counts, power: float, limit: fl
 
 
 def test_unseen_classes_get_the_largest_weight() -> None:
-    # shares 0.9 and 0.1 -> share ** -0.5 = 1.0541, 3.1623; a class without pixels ends at the limit,
-    # 4 x 1.0541; the mean over pixels is 0.9 x 1.0541 + 0.1 x 3.1623 = 1.2649
+    # shares 0.9 and 0.1 -> share ** -0.5 = 1.0541, 3.1623; a class without pixels ends at the
+    # limit, 4 x 1.0541; the mean over pixels is 0.9 x 1.0541 + 0.1 x 3.1623 = 1.2649
     weight = class_weights(torch.tensor([90, 0, 10, 0]), 0.5, 4.0)
     assert weight.tolist() == pytest.approx([0.83333, 3.33333, 2.5, 3.33333], abs=1e-4)
     # also where every class with pixels weighs 1
