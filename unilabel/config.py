@@ -75,6 +75,9 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.INPUT.COLOR_JITTER = 0.25  # strength of brightness, contrast and saturation changes
     cfg.INPUT.TEST_SHORT_SIDE = 0  # resize the short side for prediction, pixels; 0: keep
     cfg.TEST.BATCH_SIZE = 8  # images of equal size predicted together
+    cfg.TEST.PATIENCE = (
+        0  # scores (EVAL_PERIOD) without a better one that end the last stage; 0: off
+    )
 
     # --- network -----------------------------------------------------------------------------
     cfg.MODEL.DEVICE = "auto"  # cuda where there is one, else cpu
@@ -351,6 +354,11 @@ def _validate_numbers(cfg: CN) -> None:
     ):
         if not 0 <= value <= 1:
             raise UniLabelError(f"{key} is {value}, expected 0 to 1.")
+    for key in ("EVAL_PERIOD", "PATIENCE"):
+        if cfg.TEST[key] < 0:
+            raise UniLabelError(f"TEST.{key} is {cfg.TEST[key]}, expected 0 (never) or more.")
+    if cfg.TEST.PATIENCE and not cfg.TEST.EVAL_PERIOD:
+        raise UniLabelError("TEST.PATIENCE counts scores: set TEST.EVAL_PERIOD as well.")
     if u.FIT_ANCHOR < 0:
         raise UniLabelError(f"UNIFY.FIT_ANCHOR is {u.FIT_ANCHOR}, expected 0 or more.")
 

@@ -31,6 +31,7 @@ READ_KEYS = frozenset(
         "SOLVER.CHECKPOINT_PERIOD",
         "SOLVER.WARMUP_ITERS",
         "SOLVER.WEIGHT_DECAY",
+        "TEST.EVAL_PERIOD",
         "TEST.EXPECTED_RESULTS",
     }
 )
@@ -95,7 +96,6 @@ INSTEAD = {
     "SOLVER.CLIP_GRADIENTS": "use SOLVER.CLIP_GRADIENT (largest norm)",
     "TEST.KEYPOINT_OKS_SIGMAS": _NO_BOXES,
     "TEST.DETECTIONS_PER_IMAGE": _NO_BOXES,
-    "TEST.EVAL_PERIOD": "the scores are those of the finished model",
     "TEST.AUG": "scores are those of single images; the submission tools have --tta",
     "TEST.PRECISE_BN": "unilabel has no such thing",
 }

@@ -100,3 +100,10 @@ def test_every_iteration_lies_in_exactly_one_segment(cycles, first: int, final: 
         )
     assert [s.index for s in schedule.segments] == list(range(len(schedule.segments)))
     assert schedule.segments[-1].cycle == sum(g > 0 for g, _ in cycles)
+
+
+def test_network_iterations_up_to_an_iteration() -> None:
+    schedule = StageSchedule([["MULTI_HEAD", 3], ["GNN", 2], ["SEG", 2], ["GNN", 1], ["FINAL", 2]])
+    counted = [schedule.network_iterations(i) for i in range(schedule.total + 1)]
+    assert counted == [0, 1, 2, 3, 3, 3, 4, 5, 5, 6, 7]
+    assert schedule.network_iterations() == 7

@@ -102,9 +102,11 @@ class StageSchedule:
             return None
         return last.start + max(1, round(last.length * fraction))
 
-    def network_iterations(self) -> int:
-        """Iterations in which the segmentation network learns."""
-        return sum(s.length for s in self.segments if s.stage.trains_network)
+    def network_iterations(self, until: int | None = None) -> int:
+        """Iterations before ``until`` (None: all) in which the segmentation network learns."""
+        stop = self.total if until is None else until
+        networks = [s for s in self.segments if s.stage.trains_network]
+        return sum(max(0, min(s.stop, stop) - s.start) for s in networks)
 
     def __str__(self) -> str:
         return " -> ".join(f"{s.stage.value} {s.length}" for s in self.segments)

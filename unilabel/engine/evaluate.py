@@ -49,15 +49,8 @@ def evaluate_model(
         arg max over unified labels, then their class); ``mean_miou``, ``mean_unified_miou``;
         ``relations`` where truth is given; ``unified`` (atom scores) where the world has atoms.
     """
-    results: dict[str, Any] = {"datasets": {}}
-    for source in sources:
-        spaces = [source.name] + ([UNIFIED] if mapping is not None else [])
-        confusion = count(cfg, model, source, "val", spaces)
-        results["datasets"][source.name] = _scores(source, confusion, mapping)
-    scores = results["datasets"].values()
-    results["mean_miou"] = mean([s["miou"] for s in scores])
+    results = score_datasets(cfg, model, sources, mapping)
     if mapping is not None:
-        results["mean_unified_miou"] = mean([s["unified_miou"] for s in scores])
         results["num_unified"] = mapping.num_unified
         results["num_active"] = int(mapping.active().sum())
         results["mapping_checksum"] = mapping.checksum()
@@ -68,6 +61,28 @@ def evaluate_model(
     atoms = read_atoms([s.root for s in sources])
     if atoms is not None:
         results["unified"] = _score_atoms(cfg, model, sources, mapping, atoms)
+    return results
+
+
+def score_datasets(
+    cfg: CfgNode,
+    model: UniLabelSegmentor,
+    sources: Sequence[DatasetSource],
+    mapping: LabelMapping | None,
+) -> dict[str, Any]:
+    """The ``datasets`` and the means of :func:`evaluate_model`, without anything else.
+
+    Without ``mapping`` a model with unified labels is scored in the datasets' own spaces alone.
+    """
+    results: dict[str, Any] = {"datasets": {}}
+    for source in sources:
+        spaces = [source.name] + ([UNIFIED] if mapping is not None else [])
+        confusion = count(cfg, model, source, "val", spaces)
+        results["datasets"][source.name] = _scores(source, confusion, mapping)
+    scores = results["datasets"].values()
+    results["mean_miou"] = mean([s["miou"] for s in scores])
+    if mapping is not None:
+        results["mean_unified_miou"] = mean([s["unified_miou"] for s in scores])
     return results
 
 

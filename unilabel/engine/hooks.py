@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 
 from unilabel.engine.checkpoint import CheckpointKeeper
+from unilabel.engine.validation import MEAN
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +77,9 @@ class ProgressHook(HookBase):
         self.period = period
 
     def after_step(self) -> None:
-        """Write after the trainer has put new values."""
-        if (self.trainer.iter + 1) % self.period == 0:
+        """Write after the trainer has put new values, or the network was scored."""
+        scored = self.trainer.storage.latest().get(MEAN, (None, None))[1] == self.trainer.iter
+        if (self.trainer.iter + 1) % self.period == 0 or scored:
             for writer in self.writers:
                 writer.write()
 

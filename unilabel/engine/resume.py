@@ -6,6 +6,7 @@ the checkpoint's only if its effect is still to come, or if it has none on what 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.stages import Stage, StageSchedule
 from unilabel.engine.loading import config_of
 from unilabel.engine.optim import learning_rate
+
+logger = logging.getLogger(__name__)
 
 # Keys, or beginnings of keys that end with a dot.
 # Where files lie, what is watched, how fast it goes, and what happens after the last iteration.
@@ -108,6 +111,8 @@ def check_resumable(cfg: CfgNode, state: Mapping[str, Any]) -> list[str]:
             f"another configuration:{listed}\nGive the old values (config.yaml of that run) to go "
             "on, or another OUTPUT_DIR to begin anew."
         )
+    for note in notes:
+        logger.warning("%s", note)
     return notes
 
 

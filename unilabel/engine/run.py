@@ -37,6 +37,7 @@ from unilabel.engine.expected import check_expectations, verify_results
 from unilabel.engine.hooks import CheckpointHook, ProgressHook
 from unilabel.engine.loading import load_model
 from unilabel.engine.trainer import UniLabelTrainer
+from unilabel.engine.validation import ValidationHook
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 
 logger = logging.getLogger(__name__)
@@ -57,13 +58,17 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     trainer = UniLabelTrainer(cfg, sources)
     folder = Path(cfg.OUTPUT_DIR)
     keeper = CheckpointKeeper(folder, cfg.SOLVER.KEEP_CHECKPOINTS)
+    validation = ValidationHook(cfg, sources, lambda: transitions.present_label_space(trainer))
     if resume:
         state = keeper.load_newest()
         if state is None:
             logger.warning("--resume: no checkpoint in %s, starting from the beginning", folder)
         else:
             trainer.load_state(state)
-    hooks = [CheckpointHook(keeper, cfg.SOLVER.CHECKPOINT_PERIOD)]
+            validation.resume(state)
+            trainer.max_iter = validation.ended_at or trainer.max_iter
+    # In this order: a checkpoint holds what was scored before it.
+    hooks = [validation, CheckpointHook(keeper, cfg.SOLVER.CHECKPOINT_PERIOD)]
     if comm.is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
         writers = [
@@ -89,6 +94,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
         "link_scores": trainer.link_scores,
         "skipped_steps": trainer.guard.skipped,
         "bad_samples": trainer.bad_samples.counts(),
+        **validation.results(),
     }
     _write_results(cfg, "results.json", results)
     return results
@@ -209,6 +215,12 @@ def report(results: dict[str, Any]) -> str:
     for name, *scores in rows:
         miou, unified = ("-" if s is None else f"{s:.2f}" for s in scores)
         lines.append(f"{name:<16} {miou:>7} {unified:>15}")
+    if results.get("best"):
+        best = results["best"]
+        lines.append(
+            f"best while training: {best['mean_miou']:.2f} at iteration {best['iteration']} "
+            f"({best['file']})"
+        )
     if "num_unified" in results:
         lines.append(
             f"unified labels: {results['num_unified']}, mapping {results['mapping_checksum']}"

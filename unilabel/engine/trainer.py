@@ -300,6 +300,7 @@ class UniLabelTrainer(TrainerBase):
             "link_scores": self.link_scores,
             "guard": self.guard.state_dict(),
             "bad_samples": self.bad_samples.state_dict(),
+            "hooks": {type(h).__name__: s for h in self._hooks if (s := h.state_dict())},
             "seconds": self._spent + time.monotonic() - self._entered_at if running else 0.0,
             "label_spaces": self.label_spaces.to_list(),
             "config": self.cfg.dump(),
@@ -333,9 +334,7 @@ class UniLabelTrainer(TrainerBase):
         self.edge_weights = state["edge_weights"]
         self.human_links = state["human_links"]
         self.marginals = state["marginals"]
-        self.records, self.notes = state["records"], state["notes"]
-        for line in changed:
-            self.note(line)
+        self.records, self.notes = state["records"], [*state["notes"], *changed]
         self.link_scores = state.get("link_scores", [])  # not in checkpoints of before
         self.guard.load_state_dict(state["guard"])
         self.bad_samples.merge(state["bad_samples"])

@@ -309,6 +309,13 @@ def final_label_space(trainer: UniLabelTrainer) -> UnifiedLabelSpace | None:
     if trainer.model.uni_head is None:
         return None
     simplify(trainer)
+    return present_label_space(trainer)
+
+
+def present_label_space(trainer: UniLabelTrainer) -> UnifiedLabelSpace | None:
+    """The unified labels as they are at this moment, unused ones included."""
+    if trainer.model.uni_head is None:
+        return None
     learned = any(s.stage is Stage.GNN for s in trainer.schedule.segments)
     return UnifiedLabelSpace.from_mapping(
         trainer.mapping(),
