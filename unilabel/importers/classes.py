@@ -170,7 +170,8 @@ def read_yaml(file: Path) -> Any:
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UniLabelError(f"{file} is not valid YAML ({error}).") from error
+        reason = " ".join(str(error).split())
+        raise UniLabelError(f"{file} is not valid YAML ({reason}).") from error
 
 
 def names_of(data: Any, file: str) -> Names:

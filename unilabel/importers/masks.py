@@ -66,7 +66,12 @@ def read_mask(file: object, path: str, colored: bool = False) -> Stored:
             if colored:
                 return Stored(_packed(np.asarray(picture.convert("RGB"))), True)
             return _stored(picture, path)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise UniLabelError(
+            f"the mask {path} promises more than {MAX_PIXELS} pixels; it is damaged: export it "
+            "again."
+        ) from None
+    except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, UniLabelError):
             raise
         raise UniLabelError(

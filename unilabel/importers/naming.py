@@ -39,6 +39,13 @@ def name_values(
     if seen.colored:
         return _name_colors(seen, names, table, notes)
     values = sorted(set(seen.first) - void)
+    unexplained = names is None or names.values is None
+    if unexplained and not zero_is_background and set(seen.first) in ({0, IGNORE}, {IGNORE}):
+        raise UniLabelError(
+            f"the masks (for example {seen.first[IGNORE]}) hold the values {sorted(seen.first)} "
+            'only: is 255 the object, or "ignore"? Say it with --names FILE.json: '
+            '{"0": "background", "255": "object"} makes 255 a class, {"0": "object"} ignores it.'
+        )
     if names is None:
         return _number_values(seen, values, void, table, zero_is_background, notes)
     by_value = _fit_names(names, values, zero_is_background)
@@ -70,12 +77,6 @@ def _number_values(
     zero_is_background: bool,
     notes: list[str],
 ) -> dict[int, int]:
-    if set(seen.first) in ({0, 255}, {255}) and not zero_is_background:
-        raise UniLabelError(
-            f"the masks (for example {seen.first[255]}) hold the values {sorted(seen.first)} only: "
-            'is 255 the object, or "ignore"? Say it with --names FILE.json: '
-            '{"0": "background", "255": "object"} makes 255 a class, {"0": "object"} ignores it.'
-        )
     result = dict.fromkeys(void, IGNORE)
     for value in values:
         background = value == 0 and zero_is_background

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.io import read_json
 from unilabel.core.label_space import IGNORE
 from unilabel.data.parallel import run_parallel
 from unilabel.importers.classes import ClassTable, is_background
 from unilabel.importers.painter import Sketch
-from unilabel.importers.plan import SHAPE_ERRORS, FilePhoto, Item, Options, Outlines, Plan
+from unilabel.importers.plan import (
+    MAX_JSON_BYTES,
+    SHAPE_ERRORS,
+    FilePhoto,
+    Item,
+    Options,
+    Outlines,
+    Plan,
+)
 from unilabel.importers.splits import folder_words, split_of_path
 from unilabel.importers.tree import Tree
 
@@ -59,6 +69,7 @@ def read_per_photo(
     Raises:
         UniLabelError: a file is damaged, a photo is missing or named twice.
     """
+    other_json(tree, files)
     paths = [str(tree.path(f)) for f in files]
     labels: dict[str, str] = {}
     references: list[str] = []
@@ -78,6 +89,24 @@ def read_per_photo(
         plan.items.append(Item(FilePhoto(str(tree.root), photo), label, split))
     plan.note_unused(tree, {item.photo.name for item in plan.items})
     return plan
+
+
+def other_json(tree: Tree, files: Collection[str], skip: tuple[str, ...] = ()) -> None:
+    """Refuse damaged JSON files beside those of a form: what they were cannot be told.
+
+    Args:
+        tree: the export.
+        files: those of the form.
+        skip: beginnings of names of files that are not looked at.
+
+    Raises:
+        UniLabelError: one is no JSON.
+    """
+    folders = {posixpath.dirname(f) for f in files}
+    for file in tree.with_suffix(".json"):
+        beside = posixpath.dirname(file) in folders and file not in files
+        if beside and not posixpath.basename(file).startswith(skip or "\0"):
+            read_json(tree.path(file), max_bytes=MAX_JSON_BYTES)
 
 
 def label_ids(

@@ -12,6 +12,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
 from unilabel.importers.classes import ClassTable, read_any_color, start_table
 from unilabel.importers.painter import Shape, Sketch, outline
+from unilabel.importers.per_photo import other_json
 from unilabel.importers.plan import (
     MAX_JSON_BYTES,
     SHAPE_ERRORS,
@@ -63,6 +64,7 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
     table = start_table(options)
     plan = Plan(table)
     files = coco_files(tree, panoptic=False)
+    other_json(tree, files, OTHER_TASKS)
     used: dict[str, str] = {}
     for file in files:
         data = read_coco(tree, file)

@@ -10,6 +10,7 @@ from typing import Any
 from unilabel.core.errors import UniLabelError
 from unilabel.importers.classes import start_table
 from unilabel.importers.forms.coco import (
+    OTHER_TASKS,
     add_categories,
     coco_files,
     declared_size,
@@ -19,6 +20,7 @@ from unilabel.importers.forms.coco import (
 from unilabel.importers.frame import Frame
 from unilabel.importers.masks import CODES, finish, read_mask
 from unilabel.importers.painter import Painted
+from unilabel.importers.per_photo import other_json
 from unilabel.importers.plan import SHAPE_ERRORS, FilePhoto, Item, Options, Plan
 from unilabel.importers.splits import split_of_file
 from unilabel.importers.tree import Tree, stem_of, suffix_of
@@ -69,7 +71,9 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
     for path in tree.with_suffix(".png"):
         pngs[posixpath.basename(path)].append(path)
     masks: set[str] = set()
-    for file in coco_files(tree, panoptic=True):
+    files = coco_files(tree, panoptic=True)
+    other_json(tree, files, OTHER_TASKS)
+    for file in files:
         data = read_coco(tree, file)
         where = str(tree.path(file))
         categories = add_categories(data, table, where, options)
@@ -81,7 +85,9 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
                 plan.left_out["photos without an annotation"] += 1
                 continue
             annotation = known[image_id]
-            mask = _mask(pngs, annotation["file_name"], file, tree, image_id)
+            name = annotation["file_name"].replace("\\", "/")
+            choices = [p for p in pngs[posixpath.basename(name)] if p not in used]
+            mask = _mask(choices, name, file, tree, image_id)
             masks.add(mask)
             declared_size(entry, f"{where}: image {image_id!r}")
             segments = _segments(annotation, categories, where, table.fill)
@@ -110,9 +116,8 @@ def _annotations(data: dict[str, Any], where: str) -> dict[Any, dict[str, Any]]:
     return known
 
 
-def _mask(pngs: dict[str, list[str]], name: str, file: str, tree: Tree, image_id: Any) -> str:
+def _mask(choices: list[str], name: str, file: str, tree: Tree, image_id: Any) -> str:
     """The PNG of an annotation: in the folder named as the JSON file, else the only one."""
-    choices = pngs.get(posixpath.basename(name.replace("\\", "/")), [])
     for nearer in (
         lambda p: posixpath.basename(posixpath.dirname(p)) == stem_of(file),
         lambda p: "panoptic" in posixpath.dirname(p).lower(),

@@ -81,8 +81,9 @@ def _group(path: str, group: int, column: str) -> Any:
 
 @lru_cache(maxsize=4)
 def _open(path: str) -> Any:
+    parquet = _pyarrow()
     try:
-        return _pyarrow().ParquetFile(path, memory_map=True)
+        return parquet.ParquetFile(path, memory_map=True)
     except (OSError, ValueError) as error:
         raise UniLabelError(f"{path} is no parquet file ({error}); fetch it again.") from None
 

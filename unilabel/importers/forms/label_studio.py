@@ -14,7 +14,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
 from unilabel.importers.classes import start_table
 from unilabel.importers.painter import Shape, Sketch, box, ellipse, outline
-from unilabel.importers.per_photo import label_ids
+from unilabel.importers.per_photo import label_ids, other_json
 from unilabel.importers.plan import (
     MAX_JSON_BYTES,
     SHAPE_ERRORS,
@@ -59,7 +59,9 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
     tasks: list[tuple[str, str, str, list[dict[str, Any]]]] = []
     labels: dict[str, str] = {}
     used: dict[str, str] = {}
-    for file in files(tree):
+    found = files(tree)
+    other_json(tree, found)
+    for file in found:
         path = str(tree.path(file))
         for position, task in enumerate(read_json(path, max_bytes=MAX_JSON_BYTES)):
             where = f"{path}: task {position}"
