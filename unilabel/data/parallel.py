@@ -14,6 +14,7 @@ from tqdm import tqdm
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _task: Callable[[Any], Any]
+_FORK = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
 
 
 def default_workers() -> int:
@@ -28,8 +29,9 @@ def run_parallel(
 ) -> Iterator[Result]:
     """Yield ``task(job)`` of all jobs, in order.
 
-    The processes are forked, so that they share what was loaded before (a parsed annotation file);
-    with one worker, or few jobs, everything runs here.
+    The processes are forked, so that they share what was loaded before (a parsed annotation file),
+    unless the program chose another start method; with one worker, or few jobs, everything runs
+    here.
 
     Args:
         task: must not raise: report an error in its result.
@@ -45,7 +47,8 @@ def run_parallel(
                 yield task(job)
                 bar.update()
             return
-        context = multiprocessing.get_context("fork")
+        method = multiprocessing.get_start_method(allow_none=True)
+        context = multiprocessing.get_context(method or _FORK)
         with ProcessPoolExecutor(workers, context, _start, (task,)) as pool:
             for result in pool.map(_run, jobs, chunksize=8):
                 yield result

@@ -19,7 +19,7 @@ def place_file(source: Path, target: Path, link: str) -> None:
         UniLabelError: the file system cannot do it; names another way.
     """
     if link == "copy":
-        with atomic_path(target) as temporary:
+        with atomic_path(target, flush=False) as temporary:
             shutil.copyfile(source, temporary)
         return
     try:

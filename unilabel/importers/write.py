@@ -104,7 +104,7 @@ def _write_label(path: Path, ids: np.ndarray) -> None:
     done, data = cv2.imencode(".png", ids)
     if not done:
         raise UniLabelError(f"cannot encode {path}: {ids.shape[1]}x{ids.shape[0]} pixels.")
-    with atomic_path(path) as temporary:
+    with atomic_path(path, flush=False) as temporary:
         data.tofile(temporary)
 
 

@@ -101,7 +101,7 @@ class CellPhoto:
 
     def place(self, target: Path, link: str) -> None:
         """Write its bytes."""
-        with atomic_path(target) as temporary:
+        with atomic_path(target, flush=False) as temporary:
             temporary.write_bytes(self.cell.data())
 
 
