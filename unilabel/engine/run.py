@@ -32,6 +32,7 @@ from unilabel.data.build import (
 from unilabel.data.sources import DatasetSource
 from unilabel.engine import distributed, transitions
 from unilabel.engine.checkpoint import CheckpointKeeper, finished_model, save_file
+from unilabel.engine.dry_run import check_network
 from unilabel.engine.evaluate import evaluate_model, mean
 from unilabel.engine.expected import check_expectations, verify_results
 from unilabel.engine.hooks import CheckpointHook, ProgressHook
@@ -58,6 +59,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     trainer = UniLabelTrainer(cfg, sources)
     folder = Path(cfg.OUTPUT_DIR)
     keeper = CheckpointKeeper(folder, cfg.SOLVER.KEEP_CHECKPOINTS)
+    check_network(cfg, trainer.model, sources)
     validation = ValidationHook(cfg, sources, lambda: transitions.present_label_space(trainer))
     if resume:
         state = keeper.load_newest()

@@ -111,6 +111,13 @@ def _create(name: str, args: Mapping[str, Any], pretrained: bool = False) -> nn.
         raise UniLabelError(
             f"MODEL.TIMM.ARGS: timm model {name!r} rejects the arguments {dict(args)}: {error}"
         ) from error
+    except (AssertionError, IndexError, KeyError, ValueError) as error:
+        chosen = args.get("out_indices")
+        raise UniLabelError(
+            f"MODEL.TIMM.OUT_INDICES {list(chosen) if chosen else 'empty'} or MODEL.TIMM.ARGS do "
+            f"not fit timm model {name!r}: {error or type(error).__name__}. Its feature maps are "
+            "numbered from 0; empty OUT_INDICES take all."
+        ) from error
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
