@@ -179,12 +179,8 @@ def scores_of(values: list[float]) -> Any:
 def test_last_stage_ends_when_nothing_becomes_better(folders, tmp_path, monkeypatch) -> None:
     # Two scores of the heads, one in FINAL before its links are pruned (which does not count).
     monkeypatch.setattr(validation, "score_datasets", scores_of([9, 9, 9, 5, 4, 3, 2, 1]))
-    values = {
-        "TEST__EVAL_PERIOD": 1,
-        "TEST__PATIENCE": 2,
-        "SCHEDULE": [*SCHEDULE[:2], ["FINAL", 16]],
-    }
-    values |= {"SCHEDULE": [["MULTI_HEAD", 2], ["GNN", 4], ["FINAL", 12]], "UNIFY__PRUNE_AT": 0.1}
+    values = {"TEST__EVAL_PERIOD": 1, "TEST__PATIENCE": 2, "UNIFY__PRUNE_AT": 0.1}
+    values["SCHEDULE"] = [["MULTI_HEAD", 2], ["GNN", 4], ["FINAL", 12]]
     results = run.train(config(folders, tmp_path, **values), "x", resume=False)
     stages = [(s["name"], s["iterations"]) for s in results["stages"] if s["name"] != "REFIT"]
     assert stages == [("MULTI_HEAD", 2), ("GNN", 4), ("FINAL", 4)]

@@ -32,7 +32,9 @@ def check_network(
     Raises:
         UniLabelError: the network does not accept a size; names it and how to mend it.
     """
-    sizes = dict(_validation_sizes(cfg, sources))
+    sizes: dict[tuple[int, int], str] = {}
+    for size, name in _validation_sizes(cfg, sources):
+        sizes.setdefault(size, name)
     with undisturbed(model), torch.no_grad():
         if training:
             height, width = cfg.INPUT.CROP_SIZE
