@@ -8,7 +8,6 @@ LATER_KEYS = (
     "GRAPH.",
     "TEXT.",
     "LOSS.ORTH_",
-    "LOSS.HEADS_WEIGHT",
     "MODEL.MAPPING_MODE",
     "MODEL.DATASET_BIAS",
 )
@@ -17,7 +16,6 @@ PAPER = {
     "MODEL.MAPPING_MODE": "logit_sum",
     "MODEL.DATASET_BIAS": "False",
     "LOSS.CLASS_WEIGHT_POWER": "0.0",
-    "LOSS.HEADS_WEIGHT": "0.0",
     "LOSS.ORTH_WEIGHT": "1.0",
     "TEXT.MODE": "prompt+description",
     "UNIFY.NODES": "ilp",
@@ -51,14 +49,13 @@ REFERENCE = {
 }
 
 # Without the parts of ours: what others' label spaces give with a plain training.
-PLAIN = {"MODEL.DATASET_BIAS": "False", "LOSS.HEADS_WEIGHT": "0.0", "SOLVER.REFIT": "False"}
+PLAIN = {"MODEL.DATASET_BIAS": "False", "SOLVER.REFIT": "False"}
 
 # method -> (schedule kind, overrides); the order is that of the table.
 METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "single": ("heads", {"SINGLE_DATASET_MODELS": "True", "SOLVER.REFIT": "False"}),
     "multi_head": ("heads", {"SOLVER.REFIT": "False"}),
     "multi_head_refit": ("heads", {"SOLVER.REFIT": "True"}),
-    "multi_head_refit_free": ("heads", {"SOLVER.REFIT": "True", "UNIFY.FIT_ANCHOR": "0.0"}),
     "concat": ("fixed", {"UNIFY.NODES": "concat", **PLAIN}),
     "names": ("fixed", {"UNIFY.NODES": "names", **PLAIN}),
     "text_cluster": ("fixed", {"UNIFY.NODES": "text_cluster", **PLAIN}),
@@ -77,9 +74,7 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "ours_unconfirmed": ("learned", {"UNIFY.CONFIRM_SHARE": "0.0"}),
     "ours_ilp_nodes": ("learned", {"UNIFY.NODES": "ilp"}),
     "ours_no_refit": ("learned", {"SOLVER.REFIT": "False"}),
-    "ours_no_heads": ("learned", {"LOSS.HEADS_WEIGHT": "0.0"}),
     "ours_no_fit": ("learned", {"UNIFY.FIT_ITERATIONS": "0"}),
-    "ours_no_anchor": ("learned", {"UNIFY.FIT_ANCHOR": "0.0"}),
     "ours_no_bias": ("learned", {"MODEL.DATASET_BIAS": "False"}),
     "ours_no_class_weights": ("learned", {"LOSS.CLASS_WEIGHT_POWER": "0.0"}),
     "multi_head_no_class_weights": (
@@ -90,6 +85,5 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
 # Methods that differ from another one only after the last iteration go on from its end.
 CONTINUES = {
     "multi_head_refit": "multi_head",
-    "multi_head_refit_free": "multi_head",
     "ours_no_refit": "ours",
 }

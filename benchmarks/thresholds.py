@@ -29,8 +29,8 @@ from unilabel.data.build import build_sources
 from unilabel.engine.checkpoint import load_file
 from unilabel.engine.evaluate import relations_file
 from unilabel.engine.loading import config_of, load_model
+from unilabel.engine.node_selection import propose_nodes
 from unilabel.engine.pixel_cache import collect_pixels
-from unilabel.engine.unification import propose_nodes
 from unilabel.text.cache import load_or_encode
 
 THRESHOLDS = tuple(t / 100 for t in range(15, 61, 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "unilabel"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [str(f.relative_to(ROOT)) for f in FILES]
+OUTSIDE = [  # programs that import the package
+    str(f.relative_to(ROOT))
+    for f in [
+        ROOT / "train_net.py",
+        *(p for d in ("tools", "benchmarks", "demo") for p in sorted((ROOT / d).rglob("*.py"))),
+    ]
+]
 
 # part of the package -> parts that it may import besides itself
 LAYERS = {
@@ -123,6 +131,69 @@ def test_packages_of_a_single_module(module: str) -> None:
 def test_programs_are_not_imported(module: str) -> None:
     for name, line in imported(module):
         assert name.split(".")[0] not in PROGRAMS, f"{module}:{line}: imports {name}"
+
+
+def module_of(path: str) -> str:
+    """Name by which a file of the package is imported."""
+    return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other, directly or by way of others (Tarjan)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for other in sorted(edges[module]):
+            if other not in index:
+                visit(other)
+                low[module] = min(low[module], low[other])
+            elif other in stack:
+                low[module] = min(low[module], index[other])
+        if low[module] == index[module]:
+            at = stack.index(module)
+            group, stack[at:] = stack[at:], []
+            if len(group) > 1 or module in edges[module]:
+                found.append(sorted(group))
+
+    for module in sorted(edges):
+        if module not in index:
+            visit(module)
+    return found
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    """Imports for types only and inside functions count as well."""
+    names = {module_of(m) for m in MODULES}
+    edges: dict[str, set[str]] = {}
+    for path in MODULES:
+        targets = edges.setdefault(module_of(path), set())
+        for name, _ in imported(path):
+            inside = name if name in names else name.rpartition(".")[0]
+            if inside in names:
+                targets.add(inside)
+    assert sum(map(len, edges.values())) > 200
+    assert circles(edges) == []
+
+
+def test_circles_are_found() -> None:
+    chain = {"a": {"b"}, "b": {"c"}, "c": set(), "d": {"a", "c"}}
+    assert circles(chain) == []
+    assert circles({**chain, "c": {"a"}}) == [["a", "b", "c"]]
+    assert circles({**chain, "c": {"c"}}) == [["c"]]
+    assert circles({"a": {"b"}, "b": {"a"}, "c": {"d"}, "d": {"c"}}) == [["a", "b"], ["c", "d"]]
+
+
+@pytest.mark.parametrize("module", MODULES + OUTSIDE)
+def test_private_names_stay_in_their_module(module: str) -> None:
+    for name, line in imported(module):
+        if name.split(".")[0] == "unilabel":
+            private = [part for part in name.split(".") if re.fullmatch(r"_[a-z].*", part)]
+            assert not private, f"{module}:{line}: {name} belongs to its module"
 
 
 def test_configuration_knows_only_the_configuration_of_detectron2() -> None:

@@ -30,7 +30,6 @@ _BAD_LITERAL = (
 NODE_SELECTIONS = (
     "fused",
     "ilp",
-    "signature",
     "concat",
     "names",
     "text_cluster",
@@ -112,7 +111,6 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.LOSS.CLASS_WEIGHT_LIMIT = 8.0  # largest weight over smallest
     cfg.LOSS.OHEM_THRESHOLD = 0.0  # keep pixels with probability below this; 0: all pixels
     cfg.LOSS.DATASET_WEIGHTS = []  # [dataset, weight] pairs; others weigh 1
-    cfg.LOSS.HEADS_WEIGHT = 0.0  # loss of the heads beside that of the unified labels; 0: none
     cfg.LOSS.ORTH_WEIGHT = 0.0  # lambda_2 of Eq. (8)
     cfg.LOSS.ORTH_FORM = "diagonal"  # Eq. (7), or "entropy" as in the authors' code
     cfg.LOSS.ORTH_TEMPERATURE = 1.0
@@ -128,7 +126,6 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.UNIFY.NODES = "fused"  # how the unified labels are found, see NODE_SELECTIONS
     cfg.UNIFY.TEXT_WEIGHT = 0.5  # share of the text in the fused score; 0: pixels only
     cfg.UNIFY.SCORE_THRESHOLD = 0.35  # least fused score of two labels in one unified label
-    cfg.UNIFY.SIGNATURE_SHARE = 0.35  # least score of a co-occurrence tuple
     cfg.UNIFY.NODE_PENALTY = 0.5  # lambda of Eq. (10)
     cfg.UNIFY.TAU = 0.4  # allowed loss of recall in a merge (authors' code)
     cfg.UNIFY.MERGE_SCORE = "recall"  # or iou, Eq. (11)
@@ -137,7 +134,6 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.UNIFY.CACHE_IMAGES = 400  # training images of each dataset that they come from
     cfg.UNIFY.FIT_ITERATIONS = 400  # steps that fit X_u on cached embeddings; 0: none
     cfg.UNIFY.FIT_LR = 0.01
-    cfg.UNIFY.FIT_ANCHOR = 0.15  # holds X_u near the start of the fit; 0: free
     cfg.UNIFY.FIT_PIXELS = 1024  # pixels of each dataset in a step
     cfg.UNIFY.SOLVER = "exact"  # exact, uot (Algorithm 2), links (keep the links of node selection)
     cfg.UNIFY.UNLINKED_BELOW = 0.5  # exact: a weaker best weight leaves a node without class
@@ -274,7 +270,7 @@ def validate_config(cfg: CN) -> None:
     u = cfg.UNIFY
     unified = stages & {Stage.GNN, Stage.SEG, Stage.FINAL}
     if unified and Stage.MULTI_HEAD not in stages and not cfg.MODEL.LABEL_SPACE:
-        if u.NODES in ("fused", "ilp", "signature"):
+        if u.NODES in ("fused", "ilp"):
             raise UniLabelError(
                 f"UNIFY.NODES {u.NODES} measures a multi-head network, but SCHEDULE has no "
                 "MULTI_HEAD stage; add one, or choose concat, names, text_cluster or relations."
@@ -359,8 +355,6 @@ def _validate_numbers(cfg: CN) -> None:
             raise UniLabelError(f"TEST.{key} is {cfg.TEST[key]}, expected 0 (never) or more.")
     if cfg.TEST.PATIENCE and not cfg.TEST.EVAL_PERIOD:
         raise UniLabelError("TEST.PATIENCE counts scores: set TEST.EVAL_PERIOD as well.")
-    if u.FIT_ANCHOR < 0:
-        raise UniLabelError(f"UNIFY.FIT_ANCHOR is {u.FIT_ANCHOR}, expected 0 or more.")
 
 
 def _validate_lists(cfg: CN) -> None:

@@ -15,6 +15,11 @@ from unilabel.core.errors import UniLabelError
 MAX_VALUES = 100_000  # in a configuration file
 # Lists of names or folders. One of them alone may be given without brackets.
 WORD_LISTS = ("DATASETS.NAMES", "DATASETS.CUSTOM", "DATASETS.ONLY")
+REMOVED = {  # keys of 0.1.0 -> why they are gone
+    "LOSS.HEADS_WEIGHT": "heads beside the unified labels measured nothing",
+    "UNIFY.FIT_ANCHOR": "a hold of the fit measured nothing",
+    "UNIFY.SIGNATURE_SHARE": "UNIFY.NODES signature measured nothing",
+}
 
 
 def flatten(node: Mapping[str, Any], prefix: str = "") -> set[str]:
@@ -70,6 +75,8 @@ def check_key(key: str, value: Any, known: set[str], source: str) -> None:
     Raises:
         UniLabelError: names the key and the nearest known one.
     """
+    if key in REMOVED:
+        raise UniLabelError(f"{source}: {key} is gone ({REMOVED[key]}); delete its line.")
     if key not in known:
         near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.0)
         raise UniLabelError(

@@ -203,39 +203,6 @@ def test_tuples_cover_all_labels(sizes: list[int], seed: int, threshold: float) 
         assert all(score[a, b] >= threshold for a in row for b in row if a < b)
 
 
-def test_signatures_worked_by_hand() -> None:
-    # Every pixel of "up" is "up" to both heads, every pixel of "right" likewise; down-left pixels
-    # are "right" to the first head, but that pair is not allowed.
-    pixels = [torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([[-1.0, -2.0], [0.0, 1.0]])]
-    labels = [torch.tensor([0, 1]), torch.tensor([2, 0])]
-    allowed = torch.ones(5, 5, dtype=torch.bool)
-    allowed[1, 4] = allowed[4, 1] = False
-    matrix = evidence.signature_tuples(pixels, labels, HEADS, allowed, 0.35)
-    assert tuples(matrix) == {(0, 2), (1, 3), (4,)}
-    everything = torch.ones(5, 5, dtype=torch.bool)
-    matrix = evidence.signature_tuples(pixels, labels, HEADS, everything, 0.35)
-    assert tuples(matrix) == {(0, 2), (1, 3), (1, 4)}
-
-
-def test_rare_signatures_are_left_out_but_no_label_is_lost() -> None:
-    # Of five up pixels four are up to the other head as well and one is right: share 0.2.
-    pixels = [torch.tensor([[0.0, 1.0]] * 4 + [[1.0, 0.5]]), torch.tensor([[0.0, 1.0]])]
-    labels = [torch.tensor([0] * 5), torch.tensor([0])]
-    everything = torch.ones(5, 5, dtype=torch.bool)
-    common = evidence.signature_tuples(pixels, labels, HEADS, everything, 0.35)
-    # labels 1 and 4 occur nowhere and stand alone; 3 is covered by its best, though rare, tuple
-    assert tuples(common) == {(0, 2), (0, 3), (1,), (4,)}
-
-
-@given(seed=st.integers(0, 999), share=st.floats(0, 1.5), allow=st.floats(0, 1))
-def test_signatures_cover_all_labels(seed: int, share: float, allow: float) -> None:
-    pixels, labels, heads = random_pixels(seed, sizes=(2, 3, 2), dim=3, count=20)
-    generator = torch.Generator().manual_seed(seed)
-    allowed = torch.rand(7, 7, generator=generator) < allow
-    allowed |= allowed.T.clone()
-    assert_proper(evidence.signature_tuples(pixels, labels, heads, allowed, share), [2, 3, 2])
-
-
 def test_evidence_finds_the_relations_of_a_made_up_world() -> None:
     # Four atoms on axes; the first dataset tells all apart, the second joins atoms 2 and 3.
     generator = torch.Generator().manual_seed(0)

@@ -11,6 +11,7 @@ pytest.importorskip("detectron2")
 
 from detectron2.config import CfgNode, get_cfg
 
+from unilabel import config_keys
 from unilabel.config import add_unilabel_config, load_config
 from unilabel.core.errors import UniLabelError
 
@@ -178,7 +179,6 @@ def test_missing_file_is_refused_with_the_known_ones(tmp_path: Path, monkeypatch
         ("GRAPH.SOLVE_PERIOD 0", "GRAPH.SOLVE_PERIOD is 0"),
         ("GRAPH.TEMPERATURE 0.0", r"GRAPH.TEMPERATURE is 0\.0, expected more than 0"),
         ("UNIFY.TEXT_WEIGHT 1.5", r"UNIFY.TEXT_WEIGHT is 1\.5, expected 0 to 1"),
-        ("UNIFY.FIT_ANCHOR -1.0", r"UNIFY.FIT_ANCHOR is -1\.0, expected 0 or more"),
         ("INPUT.FLIP_PROB -0.1", "INPUT.FLIP_PROB is -0.1, expected 0 to 1"),
         ("DATASETS.TOY_IMAGES [8]", r"DATASETS.TOY_IMAGES is \[8\], expected two positive numbers"),
         ("DATASETS.TOY_IMAGES [8,0]", r"DATASETS.TOY_IMAGES is \[8, 0\]"),
@@ -199,6 +199,17 @@ def test_missing_file_is_refused_with_the_known_ones(tmp_path: Path, monkeypatch
 def test_bad_overrides_are_refused(overrides: str, message: str) -> None:
     with pytest.raises(UniLabelError, match=message):
         load_config(ROOT / "configs/toy.yaml", overrides.split(" "))
+
+
+@pytest.mark.parametrize("key", sorted(config_keys.REMOVED))
+def test_keys_that_are_gone_say_so(tmp_path: Path, key: str) -> None:
+    group, name = key.split(".")
+    message = rf"{key} is gone \(.* measured nothing\); delete its line"
+    with pytest.raises(UniLabelError, match=message):
+        load_config(written(tmp_path, f"{TOY}{group}:\n  {name}: 0.5\n"))
+    with pytest.raises(UniLabelError, match=message):
+        load_config(ROOT / "configs/toy.yaml", [key, "0.5"])
+    assert key not in config_keys.flatten(load_config(ROOT / "configs/toy.yaml"))
 
 
 @pytest.mark.parametrize("nodes", ["concat", "names", "text_cluster"])

@@ -11,7 +11,8 @@ import made_up_world as world
 
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.engine.graph_stage import GraphLearner, build_label_graph
-from unilabel.engine.unification import NodeProposal, propose_nodes, solve_links
+from unilabel.engine.links import solve_links
+from unilabel.engine.node_selection import NodeProposal, propose_nodes
 
 pytestmark = pytest.mark.d2
 
@@ -39,7 +40,7 @@ class Stage:
         self.graph = build_label_graph(self.cfg, spaces, world.random_text(), proposal)
         self.solved: list[torch.Tensor] = []
 
-        def solve(soft: torch.Tensor) -> torch.Tensor:
+        def solve(soft: torch.Tensor, within: int) -> torch.Tensor:
             self.solved.append(soft.detach())
             return solve_links(self.cfg, spaces, soft, proposal.links, {})
 

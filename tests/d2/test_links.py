@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +13,12 @@ pytest.importorskip("detectron2")
 from unilabel.config import load_config
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
-from unilabel.engine.links import confirmed, label_usage, score_links
+from unilabel.core.review import with_fixed_links
+from unilabel.engine.links import (
+    confirmed_links,
+    label_usage,
+    relation_scores,
+)
 from unilabel.engine.pixel_cache import PixelCache
 
 pytestmark = pytest.mark.d2
@@ -44,17 +48,11 @@ CACHE = PixelCache(
 )
 
 
-def trainer(present: torch.Tensor = AXES, human: torch.Tensor | None = None, **unify: float):
-    cfg = load_config(QUICK, [p for k, v in unify.items() for p in (f"UNIFY.{k}", str(v))])
-    model = SimpleNamespace(uni_head=SimpleNamespace(label_embedding=present))
-    return SimpleNamespace(
-        cfg=cfg, label_spaces=SPACES, cache=CACHE, model=model, human_links=human, link_scores=[]
-    )
-
-
-def outcome(here: SimpleNamespace, learned: torch.Tensor = AXES) -> torch.Tensor:
+def outcome(
+    share: float = 0.01, present: torch.Tensor = AXES, learned: torch.Tensor = AXES
+) -> torch.Tensor:
     before, solved = (LabelMapping.from_stacked(SPACES, m) for m in (BEFORE, SOLVED))
-    return confirmed(here, before, solved, learned).stacked()
+    return confirmed_links(before, solved, CACHE, present, learned, share)
 
 
 def test_usage_counts_the_winner_on_every_pixel() -> None:
@@ -64,20 +62,26 @@ def test_usage_counts_the_winner_on_every_pixel() -> None:
 
 
 def test_a_new_link_needs_its_share_before_and_after() -> None:
-    assert torch.equal(outcome(trainer()), SOLVED)
-    assert torch.equal(outcome(trainer(CONFIRM_SHARE=0.11)), BEFORE)
+    assert torch.equal(outcome(), SOLVED)
+    assert torch.equal(outcome(0.11), BEFORE)
     blind = AXES.clone()
     blind[2] = 0  # unified label 2 wins nowhere
-    assert torch.equal(outcome(trainer(), learned=blind), BEFORE)
-    assert torch.equal(outcome(trainer(present=blind)), BEFORE)
+    assert torch.equal(outcome(learned=blind), BEFORE)
+    assert torch.equal(outcome(present=blind), BEFORE)
     # without the check the solved mapping stands whatever the pixels say
-    assert torch.equal(outcome(trainer(present=blind, CONFIRM_SHARE=0.0), blind), SOLVED)
+    assert torch.equal(outcome(0.0, blind, blind), SOLVED)
 
 
-def test_what_a_person_fixed_stays() -> None:
+def test_what_a_person_fixed_replaces_what_contradicts() -> None:
     human = torch.zeros(3, 3, dtype=torch.bool)
-    human[2, 0] = True
-    assert torch.equal(outcome(trainer(human=human, CONFIRM_SHARE=0.5)), SOLVED)
+    human[2, 0] = True  # unified label 2 is a road
+    links = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 1, 1]]).bool()
+    fixed = with_fixed_links(links, human, SPACES)
+    assert fixed.tolist() == torch.tensor([[1, 0, 1], [0, 1, 0], [1, 0, 1]]).bool().tolist()
+    soft = with_fixed_links(0.4 * torch.ones(3, 3), human, SPACES)
+    assert soft[2].tolist() == pytest.approx([1, 0, 0.4])
+    assert soft[:2].tolist() == (0.4 * torch.ones(2, 3)).tolist()
+    assert with_fixed_links(links, None, SPACES) is links
 
 
 def test_links_are_scored_where_relations_are_known(tmp_path: Path) -> None:
@@ -88,11 +92,10 @@ def test_links_are_scored_where_relations_are_known(tmp_path: Path) -> None:
     }
     file = tmp_path / "relations.json"
     file.write_text(json.dumps({"relations": [relation]}))
-    here = trainer()
-    here.cfg.defrost()
-    here.cfg.DATASETS.TOY, here.cfg.DATASETS.RELATIONS = False, str(file)
-    score_links(here, "GNN", LabelMapping.from_stacked(SPACES, BEFORE))
-    assert here.link_scores == [{"after": "GNN", "precision": 1.0, "recall": 1.0, "f1": 1.0}]
-    here.cfg.DATASETS.RELATIONS = ""
-    score_links(here, "pruning", LabelMapping.from_stacked(SPACES, BEFORE))
-    assert len(here.link_scores) == 1
+    cfg = load_config(QUICK)
+    cfg.defrost()
+    cfg.DATASETS.TOY, cfg.DATASETS.RELATIONS = False, str(file)
+    mapping = LabelMapping.from_stacked(SPACES, BEFORE)
+    assert relation_scores(cfg, mapping) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+    cfg.DATASETS.RELATIONS = ""
+    assert relation_scores(cfg, mapping) is None

@@ -126,21 +126,6 @@ def test_weights_of_datasets_scale_their_losses() -> None:
     assert weighted["loss_ce/idd"].item() == pytest.approx(3 * plain["loss_ce/idd"].item())
 
 
-def test_heads_that_train_beside_add_their_loss_and_leave_the_answers() -> None:
-    plain, heads = tiny_model().train(), tiny_model(None).train()
-    both = tiny_model(heads_weight=0.5).train()
-    both.multi_head = heads.multi_head
-    for part in ("backbone", "pixel_decoder"):
-        getattr(heads, part).load_state_dict(getattr(both, part).state_dict())
-    alone, beside, losses = plain(BATCH), heads(BATCH), both(BATCH)
-    for name in plain(BATCH):
-        expected = alone[name] + 0.5 * beside[name]
-        assert losses[name].item() == pytest.approx(expected.item(), rel=1e-5)
-    items = [{k: v for k, v in item.items() if k != "sem_seg"} for item in BATCH]
-    for one, two in zip(both.eval()(items), plain.eval()(items), strict=True):
-        assert all(torch.equal(one[space], two[space]) for space in two)
-
-
 def test_hard_pixels_alone_give_a_larger_loss() -> None:
     plain = tiny_model().train()(BATCH)
     hard = tiny_model(ohem_threshold=0.3).train()(BATCH)

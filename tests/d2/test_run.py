@@ -67,6 +67,10 @@ def test_run_on_own_folders(folders: list[Path], tmp_path: Path) -> None:
     assert results["config"] == "some.yaml"
     assert set(results["datasets"]["city"]["iou"]) == {"road", "car", "sky"}
     assert "relations" not in results
+    # the last fit is no stage of the schedule: its steps are no iterations of the run
+    assert [s["name"] for s in results["stages"]] == ["MULTI_HEAD", "GNN", "FINAL", "REFIT"]
+    assert sum(s["iterations"] for s in results["stages"]) == 6
+    assert results["stages"][-1]["steps"] == 2
     space = UnifiedLabelSpace.load(out / "label_space.json")
     assert space.mapping.checksum() == results["mapping_checksum"]
     cfg = config(folders, MODEL__WEIGHTS=str(out / "model_final.pth"), OUTPUT_DIR=str(out / "eval"))
@@ -219,6 +223,23 @@ def test_signals_save_and_end_the_run(folders, tmp_path: Path, number: int) -> N
         signal.signal(number, before)
     assert stop.value.code == 128 + number
     assert keeper.load_newest()["iteration"] == 2
+
+
+@pytest.mark.parametrize("place", ["run_step", "after_step", "before_train"])
+def test_signal_handlers_are_given_back_after_an_error(folders, tmp_path: Path, place) -> None:
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    trainer = trainer_of(folders, 2)
+    trainer.register_hooks([CheckpointHook(CheckpointKeeper(tmp_path / "kept", 2), 5)])
+    original = getattr(trainer, place)
+
+    def fails() -> None:
+        original()
+        raise ZeroDivisionError
+
+    setattr(trainer, place, fails)
+    with pytest.raises(ZeroDivisionError):
+        trainer.train()
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_signal_handlers_are_given_back(folders, tmp_path: Path) -> None:

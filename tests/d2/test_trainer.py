@@ -24,7 +24,6 @@ from unilabel.data.build import build_sources, build_train_loader
 from unilabel.engine.checkpoint import load_file, save_file
 from unilabel.engine.evaluate import evaluate_model
 from unilabel.engine.trainer import UniLabelTrainer
-from unilabel.engine.transitions import final_label_space
 
 pytestmark = pytest.mark.d2
 
@@ -108,7 +107,7 @@ def assert_same(one: UniLabelTrainer, two: UniLabelTrainer) -> None:
     assert a.keys() == b.keys()
     for name, value in a.items():
         assert torch.equal(value, b[name]), name
-    assert torch.equal(one.edge_weights, two.edge_weights)
+    assert torch.equal(one.unifier.rows.edge_weights, two.unifier.rows.edge_weights)
     assert [r["name"] for r in one.records] == [r["name"] for r in two.records]
 
 
@@ -126,7 +125,7 @@ def test_whole_run(whole: tuple[UniLabelTrainer, Record]) -> None:
         mean = sum(losses[k] for k in wanted) / len(wanted)
         assert losses["total_loss"] == pytest.approx(mean, rel=1e-5)
         assert losses["lr"] > 0
-    mapping = trainer.mapping()
+    mapping = trainer.unifier.mapping()
     assert mapping.num_unified >= 3
     text = "\n".join(trainer.notes)
     assert text.count("node selection") == 1
@@ -146,7 +145,7 @@ def test_what_each_stage_trains(folders: list[Path]) -> None:
             trainer = self.trainer
             parts = {
                 "network": next(trainer.model.backbone.parameters()),
-                "graph": None if trainer.graph is None else trainer.graph.output.weight,
+                "graph": getattr(getattr(trainer.unifier.graph, "output", None), "weight", None),
                 "X_u": getattr(trainer.model.uni_head, "label_embedding", None),
             }
             return {k: v.detach().clone() for k, v in parts.items() if v is not None}
@@ -220,9 +219,9 @@ def test_interrupted_anywhere(folders, whole, tmp_path: Path, iteration: int) ->
             assert value == whole[1].losses[at][name], (at, name)
 
 
-def test_heads_without_weight_last_until_the_network_trains_on(folders, tmp_path: Path) -> None:
+def test_heads_last_until_the_network_trains_on(folders, tmp_path: Path) -> None:
     """The first fit starts from them, also after an interruption in the GNN stage."""
-    cfg = config(folders, LOSS__HEADS_WEIGHT=0.0)
+    cfg = config(folders)
     uninterrupted = run(cfg)
     for iteration, kept in ((7, True), (10, False), (14, False), (18, False)):
         path = tmp_path / f"{iteration}.pth"
@@ -231,18 +230,6 @@ def test_heads_without_weight_last_until_the_network_trains_on(folders, tmp_path
         state = load_file(path)
         assert ("multi_head.weights.0" in state["model"]) is kept
         assert_same(run(cfg, state=state), uninterrupted)
-
-
-def test_heads_cannot_begin_or_end_within_a_run(folders, tmp_path: Path) -> None:
-    for iteration, saved, resumed, found in (
-        (10, 0.0, 0.5, "has no heads"),
-        (18, 0.5, 0.0, "has heads that train on"),
-    ):
-        path = tmp_path / f"{iteration}.pth"
-        with pytest.raises(Interrupt):
-            run(config(folders, LOSS__HEADS_WEIGHT=saved), StopAfter(iteration, path))
-        with pytest.raises(UniLabelError, match=rf"HEADS_WEIGHT is {resumed}, but .*{found}"):
-            run(config(folders, LOSS__HEADS_WEIGHT=resumed), state=load_file(path))
 
 
 # --- every method runs through all stages ---
@@ -254,7 +241,7 @@ def test_heads_cannot_begin_or_end_within_a_run(folders, tmp_path: Path) -> None
         {"UNIFY__NODES": "ilp", "UNIFY__SOLVER": "uot", "MODEL__MAPPING_MODE": "logit_sum",
          "UNIFY__FIT_ITERATIONS": 0, "GRAPH__CACHED": False, "GRAPH__HARD_SHARE": 0.0,
          "GRAPH__SOFT_START": False, "GRAPH__ALLOW_NULL": False, "LOSS__ORTH_WEIGHT": 1.0},
-        {"UNIFY__NODES": "signature", "LOSS__STRIDE": 1, "LOSS__OHEM_THRESHOLD": 0.7},
+        {"LOSS__STRIDE": 1, "LOSS__OHEM_THRESHOLD": 0.7},
         {"UNIFY__NODES": "concat", "UNIFY__SOLVER": "links", "GRAPH__DATASET_EMBEDDING": False},
         {"UNIFY__NODES": "names", "UNIFY__SOLVER": "links", "SCHEDULE": [["SEG", 2], ["FINAL", 2]]},
         {"UNIFY__NODES": "text_cluster", "INPUT__ACCUMULATE": 2, "MODEL__DATASET_BIAS": False},
@@ -266,7 +253,7 @@ def test_heads_cannot_begin_or_end_within_a_run(folders, tmp_path: Path) -> None
 def test_methods(folders: list[Path], values: dict) -> None:
     cfg = config(folders, **values)
     trainer = run(cfg)
-    space = final_label_space(trainer)
+    space = trainer.unifier.finish()
     assert len(trainer.records) == len(trainer.schedule.segments)
     assert space.mapping.active().all()
     results = evaluate_model(cfg, trainer.model, trainer.sources, space.mapping)
@@ -282,8 +269,8 @@ def test_methods(folders: list[Path], values: dict) -> None:
 def test_multi_head_baseline_has_no_label_space(folders: list[Path]) -> None:
     cfg = config(folders, SCHEDULE=[["MULTI_HEAD", 2]])
     trainer = run(cfg)
-    assert trainer.mapping() is None
-    assert final_label_space(trainer) is None
+    assert trainer.unifier.mapping() is None
+    assert trainer.unifier.finish() is None
     results = evaluate_model(cfg, trainer.model, trainer.sources, None)
     assert "num_unified" not in results
     assert set(results["datasets"]["idd"]) == {"miou", "iou", "images"}
@@ -325,7 +312,7 @@ def test_human_links_survive_learning_and_pruning(folders: list[Path], tmp_path:
         "GRAPH__EDGE_LR": 0.5,
     }
     trainer = run(config(folders, **values, MODEL__FIX_HUMAN_LINKS=True))
-    space = final_label_space(trainer)
+    space = trainer.unifier.finish()
     rows = [
         {(d, space.label_spaces.get(d).class_names[c]) for r, d, c in space.links if r == row}
         for row in range(space.mapping.num_unified)
@@ -337,7 +324,7 @@ def test_human_links_survive_learning_and_pruning(folders: list[Path], tmp_path:
     named = {(d, space.label_spaces.get(d).class_names[c]) for _, d, c in human}
     assert named == {("city", "road"), ("idd", "road"), ("idd", "marking")}
     # without the switch the same file is only a start, and nothing learned is called human
-    free = final_label_space(run(config(folders, **values)))
+    free = run(config(folders, **values)).unifier.finish()
     assert {link.source for link in free.links.values()} == {"learned"}
 
 
@@ -345,9 +332,9 @@ def test_reviewed_file_without_learning_stays_what_a_person_said(folders, tmp_pa
     path = reviewed_file(folders, tmp_path / "label_space.json")
     values = {"MODEL__LABEL_SPACE": str(path), "UNIFY__NODES": "file", "UNIFY__PRUNE_AT": 0.0}
     trainer = run(config(folders, **values, SCHEDULE=[["SEG", 2], ["FINAL", 2]]))
-    space = final_label_space(trainer)
+    space = trainer.unifier.finish()
     assert torch.equal(space.mapping.stacked(), UnifiedLabelSpace.load(path).mapping.stacked())
-    assert {link.source for link in space.links.values()} == {"human"}
+    assert space.links == UnifiedLabelSpace.load(path).links  # who said so, too
 
 
 # --- mistakes ---

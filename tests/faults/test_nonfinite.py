@@ -19,7 +19,6 @@ import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.data.build import build_sources
-from unilabel.engine import links
 from unilabel.engine.checkpoint import CheckpointKeeper, load_file, save_file
 from unilabel.engine.graph_stage import GraphLearner
 from unilabel.engine.trainer import UniLabelTrainer
@@ -211,9 +210,8 @@ def test_edges_that_are_not_finite_are_never_solved(
         trainer.train()
     message = str(caught.value)
     assert "not finite at iteration" in message
-    trainer.iter = 99
-    soft = trainer.edge_weights.clone()
+    soft = trainer.unifier.rows.edge_weights.clone()
     soft[0, 4] = torch.inf
     message = r"edges of the label graph are not finite at iteration 99 \(first at idd:marking\); l"
     with pytest.raises(UniLabelError, match=message):
-        links.solve(trainer, soft)
+        trainer.unifier.solve(soft, 99)

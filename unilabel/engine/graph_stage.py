@@ -16,8 +16,10 @@ from unilabel.core.label_graph import LabelGraph
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.losses import class_weights, orthogonality_loss
 from unilabel.engine.distributed import average_gradients
+from unilabel.engine.fitting import mapped_cross_entropy
 from unilabel.engine.guards import clip_gradient
-from unilabel.engine.unification import NodeProposal, edge_evidence, mapped_cross_entropy
+from unilabel.engine.node_selection import NodeProposal, edge_evidence
+from unilabel.engine.pixel_cache import PixelCache
 
 Pixels = list[tuple[Tensor, Tensor]]  # K pairs (P, D) embeddings, (P,) class ids
 
@@ -46,6 +48,12 @@ def build_label_graph(
     )
 
 
+def draw_pixels(cfg: CfgNode, cache: PixelCache, iteration: int, device: torch.device) -> Pixels:
+    """GRAPH.PIXELS cached pixels of every dataset: a function of the seed and the iteration."""
+    generator = torch.Generator().manual_seed(cfg.SEED * 1_000_003 + iteration)
+    return [(e.to(device), y.to(device)) for e, y in cache.batch(cfg.GRAPH.PIXELS, generator)]
+
+
 class GraphLearner:
     """One GNN stage: the loss turns from the soft to the solved mapping, then the edges freeze."""
 
@@ -55,7 +63,7 @@ class GraphLearner:
         label_spaces: LabelSpaceSet,
         graph: LabelGraph,
         length: int,
-        solve: Callable[[Tensor], Tensor],
+        solve: Callable[[Tensor, int], Tensor],
         counts: list[Tensor],
     ) -> None:
         """Prepare optimizer and class weights.
@@ -65,7 +73,7 @@ class GraphLearner:
             label_spaces: K label spaces.
             graph: learned in place.
             length: iterations of the stage.
-            solve: (N, C) soft mapping -> (N, C) bool links.
+            solve: (N, C) soft mapping and iteration within the stage -> (N, C) bool links.
             counts: K tensors (C_i,) of pixels per class.
         """
         self.cfg = cfg
@@ -108,7 +116,7 @@ class GraphLearner:
             or iteration == self.turn
             or (iteration < self.turn and iteration % self.cfg.GRAPH.SOLVE_PERIOD == 0)
         ):
-            self.links = self.solve(soft)
+            self.links = self.solve(soft, iteration)
         loss = self._mapped_loss(embedding, soft, hard, pixels)
         losses = {"loss_ce/graph": loss}
         if self.cfg.LOSS.ORTH_WEIGHT > 0:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import write_json
 from unilabel.engine.checkpoint import CheckpointKeeper
-
-if TYPE_CHECKING:
-    from unilabel.engine.trainer import UniLabelTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +46,16 @@ class StepGuard:
         in_a_row: of them, those since the last good step.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
-        """Keep the policy."""
+    def __init__(self, cfg: CfgNode, state: Callable[[], dict[str, Any]]) -> None:
+        """Keep the policy.
+
+        Args:
+            cfg: SOLVER.
+            state: gives the state of the run before the present step, as a checkpoint holds it;
+                asked on all ranks, since it averages buffers.
+        """
         self.cfg = cfg
+        self.state = state
         self.skipped = 0
         self.in_a_row = 0
         self._losses: list[dict[str, Tensor]] = []
@@ -61,7 +65,7 @@ class StepGuard:
         self._before: dict[torch.dtype, Tensor] = {}
 
     def begin(self, model: nn.Module) -> None:
-        """Before a step: keep the batch norm statistics, which the forward pass changes."""
+        """Before a step of ``model``: keep the batch norm statistics, which its pass changes."""
         self._losses, self._batches = [], []
         if model is not self._model:
             self._model, self._buffers = model, {}
@@ -80,18 +84,20 @@ class StepGuard:
         self._batches.append(batch)
         self._losses.append({name: value.detach() for name, value in losses.items()})
 
-    def passes(self, trainer: UniLabelTrainer, norm: Tensor) -> bool:
+    def passes(self, norm: Tensor, iteration: int, stage: str, scaled: bool = False) -> bool:
         """Whether to do the step; if not, the state is that before it.
 
         Args:
-            trainer: in the step.
             norm: of the gradient, averaged over processes.
+            iteration: of the run.
+            stage: its name.
+            scaled: a gradient scaler leaves out overflowing gradients (float16): only losses count.
 
         Raises:
             UniLabelError: it is not finite, and the policy is to stop, or too many steps in a row
                 were left out.
         """
-        if trainer.scaler.is_enabled():  # float16: the scaler itself skips overflowing gradients
+        if scaled:
             norm = torch.stack([v for part in self._losses for v in part.values()]).sum()
             if comm.get_world_size() > 1:
                 torch.distributed.all_reduce(norm)
@@ -99,14 +105,14 @@ class StepGuard:
             self.in_a_row = 0
             return True
         self._restore()
-        message = self._describe(trainer)
+        message = self._describe(iteration)
         self.skipped += 1
         self.in_a_row += 1
         limit = self.cfg.SOLVER.MAX_NONFINITE
         if self.cfg.SOLVER.ON_NONFINITE == "skip" and self.in_a_row <= limit:
             logger.warning("%s Step left out (%d so far).", message, self.skipped)
             return False
-        folder = self._write_reproducer(trainer)
+        folder = self._write_reproducer(iteration, stage)
         if self.in_a_row > limit:
             message += f" {self.in_a_row} steps in a row (SOLVER.MAX_NONFINITE is {limit})."
         raise UniLabelError(
@@ -133,26 +139,23 @@ class StepGuard:
     def _items(self) -> list[dict[str, Any]]:
         return [item for batch in self._batches for item in batch]
 
-    def _describe(self, trainer: UniLabelTrainer) -> str:
+    def _describe(self, iteration: int) -> str:
         bad = self._bad_datasets()
         files = [i["file_name"] for i in self._items() if not bad or i["dataset_name"] in bad]
         what = f"the loss of {', '.join(bad)}" if bad else "the gradient, but no loss here,"
         where = f"; files: {', '.join(files)}" if files else ""
-        return f"{what} is not finite at iteration {trainer.iter}{where}."
+        return f"{what} is not finite at iteration {iteration}{where}."
 
-    def _write_reproducer(self, trainer: UniLabelTrainer) -> Path:
+    def _write_reproducer(self, iteration: int, stage: str) -> Path:
         """The state before the step as a checkpoint, and what was in the step."""
-        folder = Path(self.cfg.OUTPUT_DIR) / f"nonfinite_{trainer.iter:07d}"
-        state = trainer.state(trainer.iter)  # on all ranks: it averages buffers
+        folder = Path(self.cfg.OUTPUT_DIR) / f"nonfinite_{iteration:07d}"
+        state = self.state()
         if comm.is_main_process():
-            CheckpointKeeper(folder, 1).save(trainer.iter, state)
+            CheckpointKeeper(folder, 1).save(iteration, state)
         rank = comm.get_rank()
-        parameters = trainer.model.named_parameters()
-        if trainer.learner is not None:
-            parameters = trainer.graph.named_parameters()
         report = {
-            "iteration": trainer.iter,
-            "stage": trainer.segment.stage.value,
+            "iteration": iteration,
+            "stage": stage,
             "seed": self.cfg.SEED,
             "step_seed": torch.initial_seed(),
             "rank": rank,
@@ -165,7 +168,7 @@ class StepGuard:
             ],
             "gradients": [
                 name
-                for name, p in parameters
+                for name, p in self._model.named_parameters()
                 if p.grad is not None and not bool(torch.isfinite(p.grad).all())
             ],
             "repeat": f"train_net.py --config-file ... --resume OUTPUT_DIR {folder}",

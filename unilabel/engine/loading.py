@@ -16,7 +16,9 @@ from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine.checkpoint import load_file
-from unilabel.engine.segmentor import build_segmentor, install_label_space_size
+from unilabel.engine.label_rows import LabelRows
+from unilabel.engine.segmentor import build_segmentor, load_weights
+from unilabel.engine.versions import rows_of
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 
 logger = logging.getLogger(__name__)
@@ -46,10 +48,8 @@ def load_model(
     cfg.MODEL.TIMM.PRETRAINED = ""  # the weights are in the file
     spaces = LabelSpaceSet.from_list(content["label_spaces"], str(path))
     model = build_segmentor(cfg, spaces)
-    heads = any(key.startswith("multi_head.") for key in content["model"])
-    install_label_space_size(cfg, model, content["num_unified"], heads)
     try:
-        model.load_state_dict(content["model"])
+        load_weights(cfg, model, content["model"], content["num_unified"])
     except RuntimeError as error:
         raise UniLabelError(
             f"{path}: the weights do not fit their configuration: {error}"
@@ -59,7 +59,6 @@ def load_model(
         if content.get("label_space") is not None:
             raise UniLabelError(f"{path}: a label space without unified labels; it was edited.")
         return model, None
-    model.multi_head = None  # heads that train beside the unified labels do not answer
     if content.get("label_space") is None:
         return model, _label_space_of_weights(content, model, str(path))
     space = UnifiedLabelSpace.from_dict(content["label_space"], str(path))
@@ -83,15 +82,15 @@ def _label_space_of_weights(
         content.get("iteration", "?"),
         mapping.num_unified,
     )
-    shape = mapping.stacked().shape
-    known = {
-        key: value
-        for key in ("edge_weights", "human_links")
-        if isinstance(value := content.get(key), torch.Tensor) and value.shape == shape
-    }
-    return UnifiedLabelSpace.from_mapping(
-        mapping, known.get("edge_weights"), human_links=known.get("human_links")
-    )
+    rows = LabelRows(model.label_spaces)
+    rows.load_state_dict(rows_of(content))
+    for name in ("edge_weights", "human_links"):
+        value = getattr(rows, name)
+        if value is not None and value.shape != mapping.stacked().shape:
+            setattr(rows, name, None)  # of an earlier moment
+    if rows.origin is not None and len(rows.origin) != mapping.num_unified:
+        rows.reviewed = None
+    return rows.label_space(mapping, "learned", {})
 
 
 def config_of(dump: str, source: str) -> CfgNode:

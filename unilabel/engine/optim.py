@@ -34,6 +34,13 @@ def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optim
     )
 
 
+def half_precision(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
+    """Type of autocast (SOLVER.AMP), or None: only on CUDA, most CPUs are slower with it."""
+    if not cfg.SOLVER.AMP.ENABLED or device.type != "cuda":
+        return None
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}[cfg.SOLVER.AMP_DTYPE]
+
+
 def learning_rate(cfg: CfgNode, schedule: StageSchedule, segment: Segment, iteration: int) -> float:
     """Warm-up and polynomial decay.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,3 +124,25 @@ def _pixels_of(
     keep = valid[torch.randperm(len(valid), generator=generator)[:quota]]
     pixels = embedding.flatten(1).T[keep.to(embedding.device)]
     return pixels.cpu().half(), label.reshape(-1)[keep]
+
+
+@torch.no_grad()
+def embed_batch(
+    model: UniLabelSegmentor, batch: Sequence[dict[str, Any]]
+) -> list[tuple[Tensor, Tensor]]:
+    """Labelled pixels of a training batch through the frozen network: K pairs (P, D), (P,)."""
+    model.eval()
+    images = torch.stack([item["image"] for item in batch]).to(model.device)
+    embedding = model.embed(images)  # (B, D, h, w)
+    cells = (embedding.shape[2], embedding.shape[3])
+    labels = torch.stack([item["sem_seg"] for item in batch])
+    labels = model.grid((images.shape[2], images.shape[3])).labels(labels, cells)
+    labels = labels.long().to(model.device)
+    pairs = []
+    for dataset_id in range(len(model.label_spaces)):
+        rows = [i for i, item in enumerate(batch) if item["dataset_id"] == dataset_id]
+        features = embedding[rows].permute(0, 2, 3, 1).flatten(0, 2)  # (P, D)
+        truth = labels[rows].flatten()
+        valid = truth != IGNORE
+        pairs.append((features[valid], truth[valid]))
+    return pairs

@@ -56,7 +56,6 @@ LATER = (
     "GRAPH.",
     "TEXT.",
     "LOSS.ORTH_",
-    "LOSS.HEADS_WEIGHT",
     "MODEL.MAPPING_MODE",
     "MODEL.DATASET_BIAS",
     "MODEL.LABEL_SPACE",

@@ -30,7 +30,7 @@ from unilabel.data.build import (
     register_sources,
 )
 from unilabel.data.sources import DatasetSource
-from unilabel.engine import distributed, transitions
+from unilabel.engine import distributed
 from unilabel.engine.checkpoint import CheckpointKeeper, finished_model, save_file
 from unilabel.engine.dry_run import check_network
 from unilabel.engine.evaluate import evaluate_model, mean
@@ -60,7 +60,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     folder = Path(cfg.OUTPUT_DIR)
     keeper = CheckpointKeeper(folder, cfg.SOLVER.KEEP_CHECKPOINTS)
     check_network(cfg, trainer.model, sources)
-    validation = ValidationHook(cfg, sources, lambda: transitions.present_label_space(trainer))
+    validation = ValidationHook(cfg, sources, trainer.unifier.label_space)
     if resume:
         state = keeper.load_newest()
         if state is None:
@@ -81,10 +81,9 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
         hooks.append(ProgressHook(writers, cfg.LOG_PERIOD))
     trainer.register_hooks(hooks)
     trainer.train()
-    transitions.drop_heads(trainer)
     if cfg.SOLVER.REFIT:
-        transitions.refit(trainer)
-    space = transitions.final_label_space(trainer)
+        trainer.refit()
+    space = trainer.unifier.finish()
     if comm.is_main_process():
         save_final(cfg, trainer.model, space)  # before the evaluation, which may fail
     mapping = None if space is None else space.mapping
@@ -93,7 +92,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
         **evaluate_model(cfg, trainer.model, sources, mapping),
         "stages": trainer.records,
         "notes": trainer.notes,
-        "link_scores": trainer.link_scores,
+        "link_scores": trainer.unifier.link_scores,
         "skipped_steps": trainer.guard.skipped,
         "bad_samples": trainer.bad_samples.counts(),
         **validation.results(),

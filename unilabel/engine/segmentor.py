@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.modeling.meta_arch import UniLabelSegmentor, build_uni_head
+
+logger = logging.getLogger(__name__)
 
 
 def build_segmentor(
@@ -48,10 +53,7 @@ def device_of(name: str) -> torch.device:
 
 
 def install_label_space_size(
-    cfg: CfgNode,
-    model: UniLabelSegmentor,
-    num_unified: int | None,
-    keep_heads: bool = False,
+    cfg: CfgNode, model: UniLabelSegmentor, num_unified: int | None, keep_heads: bool = False
 ) -> None:
     """Swap the heads for an empty unified head of N labels (weights follow from a checkpoint)."""
     if num_unified is None:
@@ -60,3 +62,32 @@ def install_label_space_size(
         model.multi_head = None
     head = build_uni_head(cfg, model.label_spaces, num_unified)
     model.uni_head = head.to(model.device)
+
+
+def load_weights(
+    cfg: CfgNode,
+    model: UniLabelSegmentor,
+    weights: dict[str, Tensor],
+    num_unified: int | None,
+    keep_heads: bool = False,
+) -> None:
+    """Weights of a checkpoint, with or without unified labels, into a freshly built model.
+
+    Args:
+        cfg: of the model.
+        model: with heads.
+        weights: its state.
+        num_unified: N, or None before there are unified labels.
+        keep_heads: keep heads that the checkpoint has beside its unified labels (a GNN stage goes
+            on from them); else they are left out, since the unified head answers.
+
+    Raises:
+        RuntimeError: they do not fit (PyTorch names what).
+    """
+    heads = {key for key in weights if key.startswith("multi_head.")}
+    keep_heads = keep_heads and bool(heads)
+    if num_unified is not None and heads and not keep_heads:
+        logger.info("left out: heads beside the unified labels (%d tensors)", len(heads))
+        weights = {key: value for key, value in weights.items() if key not in heads}
+    install_label_space_size(cfg, model, num_unified, keep_heads)
+    model.load_state_dict(weights)

@@ -17,23 +17,28 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.label_graph import LabelGraph
-from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.losses import class_weights
+from unilabel.core.relations import RelationTruth
 from unilabel.core.stages import Segment, Stage, StageSchedule
 from unilabel.data.bad_samples import BadSampleCounter
 from unilabel.data.build import build_train_loader, class_pixel_counts
 from unilabel.data.sources import DatasetSource
-from unilabel.engine import distributed, transitions
-from unilabel.engine.graph_stage import GraphLearner
+from unilabel.engine import distributed
+from unilabel.engine.evaluate import relations_file
 from unilabel.engine.guards import StepGuard, clip_gradient
-from unilabel.engine.optim import build_network_optimizer, learning_rate, set_learning_rate
-from unilabel.engine.pixel_cache import PixelCache
+from unilabel.engine.node_selection import read_label_space
+from unilabel.engine.optim import (
+    build_network_optimizer,
+    half_precision,
+    learning_rate,
+    set_learning_rate,
+)
+from unilabel.engine.refit import refit
 from unilabel.engine.resume import check_resumable
-from unilabel.engine.segmentor import build_segmentor, install_label_space_size
-from unilabel.engine.unification import NodeProposal
-from unilabel.text.cache import load_or_encode
+from unilabel.engine.segmentor import build_segmentor, load_weights
+from unilabel.engine.unifier import Unifier
+from unilabel.engine.versions import current_state
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +52,9 @@ class UniLabelTrainer(TrainerBase):
     uninterrupted one.
 
     Attributes:
-        proposal: what node selection found, once it has run.
-        edge_weights: (N, C) soft mapping of the last GNN stage.
-        human_links: (N, C) bool links that a person fixed, or None.
+        unifier: owner of the unified labels.
         records: stage, iterations and seconds of finished segments.
         notes: one line per event that a person should read.
-        link_scores: agreement with known relations after each event that changed the links.
         guard: watches over steps whose gradient is not finite.
         bad_samples: which training samples could not be used.
     """
@@ -69,20 +71,15 @@ class UniLabelTrainer(TrainerBase):
         self.model = build_segmentor(cfg, self.label_spaces)
         self.network: nn.Module = self.model
         self.optimizer: torch.optim.Optimizer | None = None
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self._amp_dtype() is torch.float16)
-        self.text_features: Tensor | None = None
-        self.proposal: NodeProposal | None = None
-        self.graph: LabelGraph | None = None
-        self.learner: GraphLearner | None = None
-        self.cache: PixelCache | None = None
-        self.edge_weights: Tensor | None = None
-        self.human_links: Tensor | None = None
-        self.marginals: dict[str, Tensor] = {}
+        self.half = half_precision(cfg, self.model.device)
+        self.scaler = torch.amp.GradScaler(
+            self.model.device.type, enabled=self.half is torch.float16
+        )
         self.segment: Segment | None = None
         self.records: list[dict[str, Any]] = []
         self.notes: list[str] = []
-        self.link_scores: list[dict[str, Any]] = []
-        self.guard = StepGuard(cfg)
+        self.unifier = Unifier(cfg, self.label_spaces, sources, self.model, self.note)
+        self.guard = StepGuard(cfg, lambda: self.state(self.iter))
         sizes = {s.name: len(s.samples("train")) for s in sources}
         self.bad_samples = BadSampleCounter(sizes, cfg.DATASETS.MAX_BAD_SHARE)
         self._spent = 0.0  # seconds of the present segment in earlier processes
@@ -93,21 +90,26 @@ class UniLabelTrainer(TrainerBase):
     # --- the loop ------------------------------------------------------------------------------
 
     def train(self) -> None:  # type: ignore[override]
-        """Run from ``start_iter`` to the end of the schedule."""
+        """Run from ``start_iter`` to the end of the schedule.
+
+        Hooks end (signal handlers are restored, files closed) also where an error ends the run.
+        """
         logger.info("schedule: %s", self.schedule)
-        transitions.check_inputs(self)
+        self._check_inputs()
         if self.start_iter == 0:
             self._measure_class_weights()
         self.iter = self.start_iter
         with EventStorage(self.start_iter) as self.storage:
-            self.before_train()
-            while self.iter < self.max_iter:
-                self.before_step()
-                self.run_step()
-                self.after_step()
-                self.storage.step()
-                self.iter += 1
-            self.after_train()
+            try:
+                self.before_train()
+                while self.iter < self.max_iter:
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                    self.storage.step()
+                    self.iter += 1
+            finally:
+                self.after_train()
 
     def run_step(self) -> None:
         """One iteration of whatever stage the run is in."""
@@ -120,7 +122,7 @@ class UniLabelTrainer(TrainerBase):
             losses = self._graph_step()
         else:
             if self.iter == self.schedule.prune_iteration(self.cfg.UNIFY.PRUNE_AT):
-                transitions.prune_links(self)
+                self.unifier.prune()
                 self._wrap_network()  # the model's parameters are the same; buffers changed
             losses = self._network_step()
         if (self.iter + 1) % self.cfg.LOG_PERIOD == 0 or self.iter + 1 == self.segment.stop:
@@ -134,44 +136,37 @@ class UniLabelTrainer(TrainerBase):
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         self.guard.begin(self.model)
-        dtype = self._amp_dtype()
         total: dict[str, Tensor] = {}
         parts = self.cfg.INPUT.ACCUMULATE
         for part in range(parts):
             batch = self._next_batch()
             last = part == parts - 1
             wait = getattr(self.network, "no_sync", None)
-            with (
-                torch.autocast(self.model.device.type, dtype or torch.bfloat16, dtype is not None),
-                wait() if wait and not last else nullcontext(),
-            ):
-                losses = self.network(batch)
-                loss = torch.stack(list(losses.values())).mean() / parts
+            with wait() if wait and not last else nullcontext():
+                with torch.autocast(self.model.device.type, self.half, self.half is not None):
+                    losses = self.network(batch)
+                    loss = torch.stack(list(losses.values())).mean() / parts
                 self.guard.saw(batch, losses)
+                # Not under autocast: hand-written backward passes would multiply in half precision.
                 self.scaler.scale(loss).backward()
             for name, value in losses.items():
                 total[name] = total.get(name, 0) + value.detach() / parts
         self.scaler.unscale_(self.optimizer)
         norm = clip_gradient(self.model.parameters(), self.cfg.SOLVER.CLIP_GRADIENT)
-        if not self.guard.passes(self, norm):
-            return {}
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return total
+        stage = self.segment.stage.value
+        passed = self.guard.passes(norm, self.iter, stage, scaled=self.scaler.is_enabled())
+        if passed:
+            self.scaler.step(self.optimizer)
+        self.scaler.update()  # after a step that was left out too, else it refuses the next one
+        return total if passed else {}
 
     def _graph_step(self) -> dict[str, Tensor]:
-        within = self.iter - self.segment.start
-        if self.cfg.GRAPH.CACHED:
-            generator = torch.Generator().manual_seed(self.cfg.SEED * 1_000_003 + self.iter)
-            pixels = self.cache.batch(self.cfg.GRAPH.PIXELS, generator)
-            device = self.graph.edge_logits.device
-            pixels = [(e.to(device), y.to(device)) for e, y in pixels]
-        else:
-            pixels = transitions.embed_batch(self, self._next_batch())
-        self.guard.begin(self.graph)
-        losses = self.learner.step(within, pixels)
+        batch = None if self.cfg.GRAPH.CACHED else self._next_batch()
+        self.guard.begin(self.unifier.graph)
+        losses = self.unifier.learn(self.segment, self.iter, batch)
         self.guard.saw([], losses)
-        return losses if self.guard.passes(self, self.learner.gradient_norm) else {}
+        norm = self.unifier.learner.gradient_norm
+        return losses if self.guard.passes(norm, self.iter, self.segment.stage.value) else {}
 
     def _next_batch(self) -> list[dict[str, Any]]:
         batch = next(self._batches)
@@ -188,26 +183,13 @@ class UniLabelTrainer(TrainerBase):
             "stage %s: iterations %d to %d", segment.stage.value, segment.start, segment.stop
         )
         resumed, self._resumed = self._resumed, None
-        fresh = resumed is None
-        if fresh and segment.stage is not Stage.MULTI_HEAD:
-            transitions.prepare_label_space(self, segment)
+        self.unifier.enter(segment, self.iter, fresh=resumed is None)
         if segment.stage is Stage.GNN:
-            transitions.prepare_graph(self, segment)
             self.optimizer = None
-            if resumed is not None:
-                self.learner.load_state_dict(resumed["learner"])
         else:
-            self.graph = self.graph if segment.stage is Stage.SEG else None
-            self.cache = self.learner = None
-            if self.model.uni_head is not None and self.cfg.LOSS.HEADS_WEIGHT == 0:
-                self.model.multi_head = None
-            if self.model.uni_head is not None:
-                trainable = segment.stage is Stage.FINAL
-                self.model.uni_head.label_embedding.requires_grad_(trainable)
             self.optimizer = build_network_optimizer(self.cfg, self.model)
-            if resumed is not None:
+            if resumed is not None and resumed["optimizer"] is not None:
                 self.optimizer.load_state_dict(resumed["optimizer"])
-                self.scaler.load_state_dict(resumed["scaler"])
             self._wrap_network()
         if segment.stage is Stage.GNN and self.cfg.GRAPH.CACHED:
             return  # learns on cached pixels: no images are loaded
@@ -223,10 +205,9 @@ class UniLabelTrainer(TrainerBase):
         )
 
     def leave_segment(self) -> None:
-        """Note what the stage took; solve the mapping after a GNN stage."""
+        """Note what the stage took; the unifier has the word first."""
         segment = self.segment
-        if segment.stage is Stage.GNN:
-            transitions.finish_graph(self)
+        self.unifier.leave(segment, self.iter)
         distributed.average_buffers(self.model)
         seconds = self._spent + time.monotonic() - self._entered_at
         self._spent = 0.0
@@ -246,22 +227,14 @@ class UniLabelTrainer(TrainerBase):
         logger.info(line)
         self.notes.append(line)
 
-    def mapping(self) -> LabelMapping | None:
-        """The links in use, or None before there are unified labels."""
-        if self.model.uni_head is None:
-            return None
-        return LabelMapping.from_stacked(self.label_spaces, self.model.uni_head.mapping.cpu())
-
-    def features(self) -> Tensor:
-        """(C, T) text features, encoded at first use."""
-        if self.text_features is None:
-            self.text_features = load_or_encode(
-                self.cfg.TEXT.FEATURES or None,
-                self.label_spaces,
-                self.cfg.TEXT.ENCODER,
-                mode=self.cfg.TEXT.MODE,
-            )
-        return self.text_features
+    def refit(self) -> None:
+        """Fit the classifiers of the trained network once more (SOLVER.REFIT)."""
+        started = time.monotonic()
+        refit(self.cfg, self.label_spaces, self.sources, self.model)
+        seconds = round(time.monotonic() - started, 2)
+        steps = self.cfg.UNIFY.FIT_ITERATIONS  # on cached pixels: no iterations of the run
+        record = {"name": "REFIT", "iterations": 0, "steps": steps, "seconds": seconds}
+        self.records.append(record)
 
     # --- state ---------------------------------------------------------------------------------
 
@@ -282,22 +255,9 @@ class UniLabelTrainer(TrainerBase):
             "running": running,
             "optimizer": self.optimizer.state_dict() if running and self.optimizer else None,
             "scaler": self.scaler.state_dict(),
-            "learner": self.learner.state_dict() if running and self.learner else None,
-            "graph": None if self.graph is None else self.graph.state_dict(),
-            "proposal": None
-            if self.proposal is None
-            else {
-                "links": self.proposal.links,
-                "score": self.proposal.score,
-                "source": self.proposal.source,
-            },
-            "edge_weights": self.edge_weights,
-            "human_links": self.human_links,
-            "marginals": self.marginals,
-            "text_features": self.text_features,
+            "unifier": self.unifier.state_dict(),
             "records": self.records,
             "notes": self.notes,
-            "link_scores": self.link_scores,
             "guard": self.guard.state_dict(),
             "bad_samples": self.bad_samples.state_dict(),
             "hooks": {type(h).__name__: s for h in self._hooks if (s := h.state_dict())},
@@ -324,41 +284,20 @@ class UniLabelTrainer(TrainerBase):
                 f"the checkpoint is at iteration {state['iteration']}, the SCHEDULE has only "
                 f"{self.schedule.total}."
             )
-        heads = any(key.startswith("multi_head.") for key in state["model"])
-        self._check_heads(state, heads)
         changed = check_resumable(self.cfg, state)
-        install_label_space_size(self.cfg, self.model, state["num_unified"], heads)
-        self.model.load_state_dict(state["model"])
+        state = current_state(state)
+        unified = state["num_unified"]
+        load_weights(self.cfg, self.model, state["model"], unified, keep_heads=True)
+        self.unifier.load_state_dict(state["unifier"])
         self.start_iter = state["iteration"]
-        self.text_features = state["text_features"]
-        self.edge_weights = state["edge_weights"]
-        self.human_links = state["human_links"]
-        self.marginals = state["marginals"]
         self.records, self.notes = state["records"], [*state["notes"], *changed]
-        self.link_scores = state.get("link_scores", [])  # not in checkpoints of before
+        if self.scaler.is_enabled() and state["scaler"]:  # that of another precision is empty
+            self.scaler.load_state_dict(state["scaler"])
         self.guard.load_state_dict(state["guard"])
         self.bad_samples.merge(state["bad_samples"])
-        if state["proposal"] is not None:
-            self.proposal = NodeProposal(**state["proposal"])
-        if state["graph"] is not None:
-            self.graph = transitions.new_graph(self)
-            self.graph.load_state_dict(state["graph"])
         if state["running"]:
             self._resumed = state
             self._spent = state["seconds"]
-
-    def _check_heads(self, state: dict[str, Any], heads: bool) -> None:
-        """Heads beside the unified labels cannot begin or end within a stage, or come back."""
-        weight, unified = self.cfg.LOSS.HEADS_WEIGHT, state["num_unified"] is not None
-        missing = unified and weight > 0 and not heads
-        midway = unified and weight == 0 and heads and state["optimizer"] is not None
-        if missing or midway:
-            found = "no heads" if missing else "heads that train on beside the unified labels"
-            raise UniLabelError(
-                f"LOSS.HEADS_WEIGHT is {weight}, but the checkpoint in {self.cfg.OUTPUT_DIR} at "
-                f"iteration {state['iteration']} has {found}; --resume with the value of the run "
-                "(config.yaml there), or use another OUTPUT_DIR."
-            )
 
     # --- parts ---------------------------------------------------------------------------------
 
@@ -370,11 +309,19 @@ class UniLabelTrainer(TrainerBase):
                 self.model, device_ids=devices, broadcast_buffers=False
             )
 
-    def _amp_dtype(self) -> torch.dtype | None:
-        """Only on CUDA: most CPUs are slower in half precision."""
-        if not self.cfg.SOLVER.AMP.ENABLED or self.model.device.type != "cuda":
-            return None
-        return {"bfloat16": torch.bfloat16, "float16": torch.float16}[self.cfg.SOLVER.AMP_DTYPE]
+    def _check_inputs(self) -> None:
+        """Read whatever later stages and the evaluation need, before hours of training begin.
+
+        Raises:
+            UniLabelError: a file is missing or wrong, or the datasets lack what TEXT.MODE needs.
+        """
+        if any(s.stage is not Stage.MULTI_HEAD for s in self.schedule.segments):
+            self.unifier.features()
+            if self.cfg.UNIFY.NODES == "file":
+                read_label_space(self.cfg, self.label_spaces)
+        relations = relations_file(self.cfg)
+        if relations:
+            RelationTruth.from_json(relations, self.label_spaces)
 
     def _measure_class_weights(self) -> None:
         power, limit = self.cfg.LOSS.CLASS_WEIGHT_POWER, self.cfg.LOSS.CLASS_WEIGHT_LIMIT
@@ -395,5 +342,5 @@ class UniLabelTrainer(TrainerBase):
         if not comm.is_main_process():
             return
         self.storage.put_scalars(total_loss=sum(values.values()) / len(values), **values)
-        optimizer = self.optimizer or self.learner.optimizer
+        optimizer = self.optimizer or self.unifier.learner.optimizer
         self.storage.put_scalar("lr", optimizer.param_groups[-1]["lr"], smoothing_hint=False)

@@ -31,7 +31,7 @@ class UniLabelSegmentor(nn.Module):
     """Segments images in the label space of any dataset, or in the unified one.
 
     ``multi_head`` is in use before the unified labels are known, ``uni_head`` afterwards. Both are
-    there only while the network trains with ``heads_weight``; then ``uni_head`` answers.
+    there only in the first GNN stage, whose end starts from the heads; then ``uni_head`` answers.
     """
 
     pixel_mean: Tensor
@@ -51,7 +51,6 @@ class UniLabelSegmentor(nn.Module):
         loss_stride: int = 1,
         ohem_threshold: float = 0.0,
         dataset_weights: Mapping[str, float] | None = None,
-        heads_weight: float = 0.0,
         channels_last: bool = True,
         align_corners: bool = False,
     ) -> None:
@@ -65,7 +64,6 @@ class UniLabelSegmentor(nn.Module):
         self.loss_stride = loss_stride
         self.ohem_threshold = ohem_threshold
         self.dataset_weights = dict(dataset_weights or {})
-        self.heads_weight = heads_weight
         self.align_corners = align_corners
         shapes = backbone.output_shape().values()
         self.stride = min(shape.stride for shape in shapes)  # pixels of a cell of the embedding
@@ -111,7 +109,6 @@ class UniLabelSegmentor(nn.Module):
             "loss_stride": cfg.LOSS.STRIDE,
             "ohem_threshold": cfg.LOSS.OHEM_THRESHOLD,
             "dataset_weights": dict(map(tuple, cfg.LOSS.DATASET_WEIGHTS)),
-            "heads_weight": cfg.LOSS.HEADS_WEIGHT,
             "channels_last": cfg.MODEL.CHANNELS_LAST,
             "align_corners": cfg.MODEL.ALIGN_CORNERS,
         }
@@ -188,10 +185,8 @@ class UniLabelSegmentor(nn.Module):
         grid = self.grid((target.shape[1], target.shape[2]))
         target = grid.labels(target, cells) if self.loss_stride > 1 else grid.padded(target, cells)
         if self.uni_head is None:
-            return self._reduced(
-                self._heads_loss(embedding, target, dataset_id), target, dataset_id
-            )
-        if self.uni_head.mode == "logit_sum":
+            pixel_loss = self._cross_entropy(self.multi_head(embedding, dataset_id), target)
+        elif self.uni_head.mode == "logit_sum":
             logits = self.uni_head.summed_logits(embedding, dataset_id)
             pixel_loss = self._cross_entropy(logits, target)
         else:
@@ -205,14 +200,7 @@ class UniLabelSegmentor(nn.Module):
                 dataset_index=index,
                 align_corners=self.align_corners,
             )
-        loss = self._reduced(pixel_loss, target, dataset_id)
-        if self.multi_head is not None:
-            heads = self._heads_loss(embedding, target, dataset_id)
-            loss = loss + self.heads_weight * self._reduced(heads, target, dataset_id)
-        return loss
-
-    def _heads_loss(self, embedding: Tensor, target: Tensor, dataset_id: int) -> Tensor:
-        return self._cross_entropy(self.multi_head(embedding, dataset_id), target)
+        return self._reduced(pixel_loss, target, dataset_id)
 
     def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         return upsampled_cross_entropy(

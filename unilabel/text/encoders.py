@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
+from unilabel.text.prompts import check_texts
 
 HASHED_DIM = 384
 MIN_HASHED_DIM = 8
@@ -128,15 +129,6 @@ def _parts(text: str) -> list[tuple[str, float]]:
         ]
         parts += [(f"g:{gram}", 1.0 / math.sqrt(len(grams))) for gram in grams]
     return parts
-
-
-def check_texts(texts: Sequence[str]) -> None:
-    """Refuse an empty list and texts without a word."""
-    if not texts:
-        raise UniLabelError("no label text to encode; name at least one dataset.")
-    for position, text in enumerate(texts):
-        if not re.search(r"\w", text):
-            raise UniLabelError(f"label text {position} is {text!r}, expected at least one word.")
 
 
 def _build_hashed(argument: str, options: EncoderOptions) -> TextEncoder:

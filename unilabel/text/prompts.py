@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -42,6 +44,15 @@ def label_texts(label_spaces: LabelSpaceSet, mode: str = "prompt+description") -
     if mode not in MODES:
         raise UniLabelError(f"text mode {mode!r} is unknown; choose one of {', '.join(MODES)}.")
     return [text for space in label_spaces for text in _texts(space, mode)]
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse an empty list and texts without a word."""
+    if not texts:
+        raise UniLabelError("no label text to encode; name at least one dataset.")
+    for position, text in enumerate(texts):
+        if not re.search(r"\w", text):
+            raise UniLabelError(f"label text {position} is {text!r}, expected at least one word.")
 
 
 def _texts(space: LabelSpace, mode: str) -> list[str]:

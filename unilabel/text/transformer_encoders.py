@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
-from unilabel.text.encoders import check_texts
+from unilabel.text.prompts import check_texts
 
 logger = logging.getLogger(__name__)
 

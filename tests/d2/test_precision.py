@@ -1,0 +1,178 @@
+"""Half precision and gradient scaling, as far as a CPU has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("detectron2")
+
+from folder_datasets import write_folder
+
+import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
+from unilabel.config import load_config
+from unilabel.core.fused_loss import upsampled_cross_entropy
+from unilabel.data.build import build_sources
+from unilabel.engine.checkpoint import load_file, save_file
+from unilabel.engine.optim import half_precision
+from unilabel.engine.trainer import UniLabelTrainer
+
+pytestmark = pytest.mark.d2
+
+QUICK = Path(__file__).parents[2] / "configs/quick/toy.yaml"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("datasets")
+    return [
+        write_folder(root / "city", "road car sky", train=4),
+        write_folder(root / "idd", "road marking", train=3, seed=1),
+    ]
+
+
+def trainer_of(
+    folders: list[Path], schedule: list, half: torch.dtype | None, scale: float = 0.0
+) -> UniLabelTrainer:
+    """``half``: autocast on the CPU, where a run would not use it; ``scale``: with a scaler."""
+    pairs = {
+        "DATASETS.TOY": False,
+        "DATASETS.CUSTOM": [str(f) for f in folders],
+        "OUTPUT_DIR": str(folders[0].parent / "out"),
+        "SCHEDULE": schedule,
+        "INPUT.CROP_SIZE": [32, 32],
+        "SOLVER.ON_NONFINITE": "skip",
+        "UNIFY.NODES": "names",
+        "UNIFY.FIT_ITERATIONS": 2,
+        "UNIFY.CACHE_PIXELS": 100,
+    }
+    cfg = load_config(QUICK, [str(part) for pair in pairs.items() for part in pair])
+    trainer = UniLabelTrainer(cfg, build_sources(cfg))
+    trainer.half = half
+    if scale:
+        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2)
+    return trainer
+
+
+def spoil(trainer: UniLabelTrainer, iteration: int, what: str) -> None:
+    """In an iteration the loss becomes NaN, or only the gradient infinite."""
+    if what == "gradient":
+        weight = trainer.model.multi_head.weights[0]
+        weight.register_hook(lambda g: g * torch.inf if trainer.iter == iteration else g)
+        return
+    forward = trainer.model.losses
+
+    def losses(*arguments: object) -> dict[str, torch.Tensor]:
+        factor = torch.nan if trainer.iter == iteration else 1.0
+        return {name: value * factor for name, value in forward(*arguments).items()}
+
+    trainer.model.losses = losses
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_good_step_follows_one_that_was_left_out(folders: list[Path], what: str) -> None:
+    trainer = trainer_of(folders, [["MULTI_HEAD", 4]], None, scale=8.0)
+    spoil(trainer, 1, what)
+    weight = trainer.model.pixel_decoder
+    seen, scales = [], []
+    after_step = trainer.after_step
+
+    def remember() -> None:
+        after_step()
+        seen.append(torch.cat([p.detach().flatten() for p in weight.parameters()]).clone())
+        scales.append(trainer.scaler.get_scale())
+
+    trainer.after_step = remember
+    trainer.train()
+    assert torch.equal(seen[0], seen[1])  # left out
+    assert not torch.equal(seen[1], seen[2])
+    assert not torch.equal(seen[2], seen[3])
+    assert torch.isfinite(seen[3]).all()
+    assert scales == [8, 4, 4, 8]  # halved once, doubled after two good steps
+    # an overflow of the gradient alone is the scaler's matter, not a fault of the data
+    assert trainer.guard.skipped == (1 if what == "loss" else 0)
+
+
+def test_scale_survives_the_end_of_a_stage(folders: list[Path], tmp_path: Path) -> None:
+    schedule = [["MULTI_HEAD", 3], ["FINAL", 2]]
+    trainer = trainer_of(folders, schedule, None, scale=8.0)
+    spoil(trainer, 1, "gradient")
+    states = {}
+    after_step = trainer.after_step
+
+    def remember() -> None:
+        after_step()
+        save_file(tmp_path / "state.pth", trainer.state())
+        states[trainer.iter] = load_file(tmp_path / "state.pth")
+
+    trainer.after_step = remember
+    trainer.train()
+    for iteration in (1, 2, 3):  # within a stage, at its end, within the next
+        assert states[iteration]["running"] is (iteration != 2)
+        resumed = trainer_of(folders, schedule, None, scale=1024.0)
+        resumed.load_state(states[iteration])
+        assert resumed.scaler.state_dict() == states[iteration]["scaler"]
+        resumed.train()
+        assert resumed.scaler.state_dict() == trainer.scaler.state_dict()
+        ours, theirs = resumed.model.state_dict(), trainer.model.state_dict()
+        assert all(torch.equal(v, theirs[k]) for k, v in ours.items())
+    # a run that had no scaler goes on with one, and the other way round
+    plain = trainer_of(folders, schedule, None)
+    plain.load_state(states[1])
+    scaled = trainer_of(folders, schedule, None, scale=32.0)
+    scaled.load_state({**states[1], "scaler": plain.scaler.state_dict()})
+    assert scaled.scaler.get_scale() == 32
+
+
+def test_only_the_forward_pass_is_in_half_precision(folders: list[Path]) -> None:
+    trainer = trainer_of(folders, [["MULTI_HEAD", 1]], torch.bfloat16)
+    modes: dict[str, set[bool]] = {"forward": set(), "backward": set()}
+
+    def autocast(when: str) -> None:
+        modes[when].add(torch.is_autocast_enabled("cpu"))
+
+    trainer.model.pixel_decoder.register_forward_hook(lambda *_: autocast("forward"))
+    for parameter in trainer.model.parameters():
+        parameter.register_hook(lambda _: autocast("backward"))
+    trainer.train()
+    assert modes == {"forward": {True}, "backward": {False}}
+
+
+@pytest.mark.parametrize("stages", [[["MULTI_HEAD", 1]], [["FINAL", 1]]])
+def test_gradients_are_near_those_of_full_precision(folders: list[Path], stages: list) -> None:
+    found = []
+    for half in (None, torch.bfloat16):
+        trainer = trainer_of(folders, stages, half)
+        trainer.train()
+        head = trainer.model.uni_head or trainer.model.multi_head
+        grads = [p.grad for p in head.parameters() if p.grad is not None]
+        assert grads
+        found.append(torch.cat([g.flatten() for g in grads]))
+    assert float((found[0] - found[1]).norm() / found[0].norm()) < 0.02
+    assert not torch.equal(*found)  # it was half precision
+
+
+def test_the_fused_loss_has_the_gradient_of_full_precision() -> None:
+    """Its forward pass keeps full precision under autocast; behind it, so does the backward one."""
+    torch.manual_seed(0)
+    target = torch.randint(5, (2, 32, 40))
+    gradients = []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        logits = (4 * torch.randn(2, 5, 8, 10)).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled):
+            loss = upsampled_cross_entropy(logits, target, ignore_label=255).mean()
+        loss.backward()
+        gradients.append(logits.grad)
+    error = (gradients[0] - gradients[1]).norm() / gradients[0].norm()
+    assert float(error) < 1e-5
+
+
+def test_cpus_train_in_full_precision() -> None:
+    cfg = load_config(QUICK, ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP_DTYPE", "float16"])
+    assert half_precision(cfg, torch.device("cpu")) is None
+    assert half_precision(cfg, torch.device("cuda", 0)) is torch.float16
+    cfg.SOLVER.AMP.ENABLED = False
+    assert half_precision(cfg, torch.device("cuda", 0)) is None

@@ -1,0 +1,234 @@
+"""The unifier by itself: what becomes of unified labels before FINAL and at the end of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+pytest.importorskip("detectron2")
+
+import made_up_world as world
+from tiny_model import TinyBackbone, TinyDecoder
+from torch import Tensor
+
+from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.projection import MAPPING_MODES
+from unilabel.core.stages import StageSchedule
+from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.engine.fitting import mapped_cross_entropy
+from unilabel.engine.node_selection import NodeProposal
+from unilabel.engine.unifier import Unifier
+from unilabel.modeling.heads import UniSegHead
+from unilabel.modeling.meta_arch import UniLabelSegmentor
+
+pytestmark = pytest.mark.d2
+
+FINAL = StageSchedule([["FINAL", 1]]).segments[0]
+SEEDS = range(5)
+
+
+def untidy_links(seed: int) -> Tensor:
+    """(N, C): the true links in any order, each up to three times, and rows without any link."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = world.atom_links()
+    times = torch.randint(1, 4, (len(truth),), generator=generator)
+    rows = torch.cat([truth.repeat_interleave(times, 0), truth.new_zeros(2, truth.shape[1])])
+    return rows[torch.randperm(len(rows), generator=generator)]
+
+
+def unifier_of(links: Tensor, mode: str, seed: int = 0, **values) -> Unifier:
+    """With a head of random weights, in the middle of a run; a person has fixed the first link."""
+    cfg = world.config(MODEL__MAPPING_MODE=mode, **values)
+    spaces = world.spaces()
+    torch.manual_seed(seed)
+    bias = values.get("MODEL__DATASET_BIAS", True)
+    head = UniSegHead(spaces.num_classes, len(links), world.DIM, mode, bias)
+    head.set_label_space(
+        torch.randn(len(links), world.DIM), links, torch.randn(len(spaces), len(links)) * bias
+    )
+    model = UniLabelSegmentor(
+        backbone=TinyBackbone(),
+        pixel_decoder=TinyDecoder(),
+        multi_head=None,
+        uni_head=head,
+        label_spaces=spaces,
+        pixel_mean=[0, 0, 0],
+        pixel_std=[1, 1, 1],
+    )
+    unifier = Unifier(cfg, spaces, [], model, [].append)
+    unifier.proposal = NodeProposal(links, None)
+    unifier.rows.begin(links, None, fix_human_links=False)
+    unifier.rows.edge_weights = torch.rand(links.shape)
+    human = torch.zeros_like(links)
+    human[tuple(links.nonzero()[0])] = True
+    unifier.rows.human_links = human
+    unifier.rows.learned = True
+    return unifier
+
+
+def scores(unifier: Unifier) -> list[Tensor]:
+    """Class scores of every dataset on 200 pixels; log-sum-exp where probabilities add up."""
+    head = unifier.model.uni_head
+    pixels = torch.randn(1, world.DIM, 200, 1, generator=torch.Generator().manual_seed(9))
+    found = []
+    for i in range(len(unifier.label_spaces)):
+        if head.mode == "logit_sum":
+            found.append(head.summed_logits(pixels, i)[0, :, :, 0].T)
+            continue
+        unified = head.unified_logits(pixels, i)[0, :, :, 0].T[:, :, None]  # (P, N, 1)
+        own = unified.masked_fill(~head.dataset_mapping(i), -torch.inf)
+        found.append(own.logsumexp(1))
+    return found
+
+
+def assert_same_scores(before: list[Tensor], after: list[Tensor]) -> None:
+    for one, two in zip(before, after, strict=True):
+        assert torch.allclose(one, two, atol=1e-5, rtol=1e-6)
+        assert torch.equal(one.argmax(1), two.argmax(1))
+
+
+def assert_rows_follow(unifier: Unifier, before: dict[str, Tensor]) -> None:
+    """Every row now has the weights and fixed links of the rows of before with its links."""
+    for row, links in enumerate(unifier.mapping().stacked()):
+        same = (before["links"] == links).all(1)
+        weights, human = before["weights"][same], before["human"][same]
+        if len(unifier.mapping().stacked().unique(dim=0)) == unifier.mapping().num_unified:
+            assert torch.equal(unifier.rows.edge_weights[row], weights.amax(0))
+            assert torch.equal(unifier.rows.human_links[row], human.any(0))
+        else:  # not merged: one of them
+            assert any(torch.equal(unifier.rows.edge_weights[row], w) for w in weights)
+    assert int(unifier.rows.human_links.sum()) == int(before["human"].sum())
+
+
+def rows_of(unifier: Unifier) -> dict[str, Tensor]:
+    rows = unifier.rows
+    return {
+        "links": unifier.mapping().stacked(),
+        "weights": rows.edge_weights.clone(),
+        "human": rows.human_links.clone(),
+    }
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("mode", MAPPING_MODES)
+def test_the_finished_model_is_the_trained_one(mode: str, seed: int) -> None:
+    unifier = unifier_of(untidy_links(seed), mode, seed)
+    before, rows = scores(unifier), rows_of(unifier)
+    space = unifier.finish()
+    assert space.mapping.active().all()
+    assert space.mapping.num_unified == len(rows["links"]) - 2  # equal ones stay apart
+    assert torch.equal(space.mapping.stacked(), unifier.model.uni_head.mapping)
+    assert_same_scores(before, scores(unifier))
+    assert_rows_follow(unifier, rows)
+    assert len([k for k, link in space.links.items() if link.source == "human"]) == 1
+    again = unifier.model.uni_head.label_embedding
+    assert unifier.finish() == space
+    assert unifier.model.uni_head.label_embedding is again
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_merging_before_the_last_stage_is_exact_for_logit_sums(seed: int, bias: bool) -> None:
+    unifier = unifier_of(untidy_links(seed), "logit_sum", seed, MODEL__DATASET_BIAS=bias)
+    before, rows = scores(unifier), rows_of(unifier)
+    unifier.simplify(FINAL)
+    assert unifier.mapping().num_unified == 5
+    assert_same_scores(before, scores(unifier))
+    assert_rows_follow(unifier, rows)
+    assert unifier.model.uni_head.dataset_bias.requires_grad is bias
+    assert bool(unifier.model.uni_head.dataset_bias.any()) is bias
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_probability_sums_stay_apart_where_nothing_is_fitted(seed: int) -> None:
+    unifier = unifier_of(untidy_links(seed), "probability_sum", seed, UNIFY__FIT_ITERATIONS=0)
+    before, rows = scores(unifier), rows_of(unifier)
+    unifier.simplify(FINAL)
+    assert unifier.mapping().num_unified == len(rows["links"]) - 2
+    assert_same_scores(before, scores(unifier))
+    assert_rows_follow(unifier, rows)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_probability_sums_are_fitted_anew_when_they_merge(bias: bool) -> None:
+    values = {"UNIFY__FIT_ITERATIONS": 60, "UNIFY__FIT_LR": 0.05, "UNIFY__FIT_PIXELS": 64}
+    unifier = unifier_of(untidy_links(0), "probability_sum", 0, MODEL__DATASET_BIAS=bias, **values)
+    unifier.cache = cache = world.pixels()
+    rows = rows_of(unifier)
+
+    @torch.no_grad()
+    def loss() -> float:
+        head = unifier.model.uni_head
+        return sum(
+            float(
+                mapped_cross_entropy(
+                    x @ head.label_embedding.T + head.dataset_bias[i],
+                    y,
+                    head.dataset_mapping(i).float(),
+                    "probability_sum",
+                )
+            )
+            for i, (x, y) in enumerate(zip(cache.embeddings, cache.labels, strict=True))
+        )
+
+    before = loss()
+    unifier.simplify(FINAL)
+    assert unifier.mapping().num_unified == 5
+    assert loss() < 0.5 * before
+    assert_rows_follow(unifier, rows)
+    assert bool(unifier.model.uni_head.dataset_bias.any()) is bias
+
+
+def test_nothing_changes_where_nothing_is_to_do() -> None:
+    unifier = unifier_of(world.atom_links(), "probability_sum")
+    head = unifier.model.uni_head
+    before = head.label_embedding
+    unifier.simplify(FINAL)
+    unifier.finish()
+    assert head.label_embedding is before
+
+
+@pytest.mark.parametrize("mode", MAPPING_MODES)
+def test_a_person_keeps_the_names_of_what_is_left(mode: str) -> None:
+    links = untidy_links(1)
+    notes: list[str] = []
+    unifier = unifier_of(links, mode, UNIFY__FIT_ITERATIONS=5, UNIFY__FIT_PIXELS=16)
+    unifier.note, unifier.cache = notes.append, world.pixels()
+    mapping = LabelMapping.from_stacked(world.spaces(), links)
+    count = len(links)
+    file = replace(
+        UnifiedLabelSpace.from_mapping(mapping, source="human"),
+        names=tuple(f"mine {i}" for i in range(count)),
+        colors=tuple((i, 200, 7) for i in range(count)),
+        checked=frozenset(range(count)),
+    )
+    unifier.rows.begin(links, file, fix_human_links=False)
+    unifier.simplify(FINAL)
+    space = unifier.finish()
+    first = {tuple(row): i for i, row in reversed(list(enumerate(links.tolist())))}
+    kept = [first[tuple(row)] for row in space.mapping.stacked().tolist()]
+    assert space.names == tuple(f"mine {i}" for i in kept)
+    assert space.colors == tuple((i, 200, 7) for i in kept)
+    assert space.checked == set(range(5))
+    gone = {f"mine {i}" for i in range(count)} - set(space.names)
+    assert set(notes[-1].split(": ")[1].split(", ")) == gone
+
+
+def test_rows_behind_a_reviewed_file_are_nobody_s() -> None:
+    links = world.atom_links()
+    file = UnifiedLabelSpace.from_mapping(
+        LabelMapping.from_stacked(world.spaces(), links), source="human"
+    )
+    unifier = unifier_of(links, "logit_sum")
+    more = torch.cat([links, links[:1]])
+    unifier.rows.begin(more, file, fix_human_links=True)
+    assert unifier.rows.origin.tolist() == [0, 1, 2, 3, 4, -1]
+    assert unifier.rows.human_links.shape == more.shape
+    assert not unifier.rows.human_links[5].any()
+    state = unifier.rows.state_dict()
+    other = unifier_of(links, "logit_sum").rows
+    other.load_state_dict(state)
+    assert other.reviewed == file
+    assert torch.equal(other.origin, unifier.rows.origin)

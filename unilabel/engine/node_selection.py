@@ -1,0 +1,139 @@
+"""Node selection: the unified labels of a trained multi-head network, a file or a simple rule.
+
+Letters: K datasets, C classes of all datasets, C_i of one, N unified labels, D embedding dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from unilabel.core import evidence
+from unilabel.core.errors import UniLabelError
+from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.merging import cross_score, select_nodes
+from unilabel.core.relations import RelationTruth
+from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.data.sources import resolve_file
+from unilabel.engine.pixel_cache import PixelCache
+from unilabel.text.taxonomy import cluster_nodes, name_nodes
+
+
+@dataclass
+class NodeProposal:
+    """What node selection found.
+
+    Attributes:
+        links: (N, C) bool; a unified label may lack a class in a dataset.
+        score: (C, C) evidence that two classes share pixels, 0..1, or None where none was measured.
+        source: ``learned``, ``text`` or ``human``.
+        reviewed: the file that it comes from, whose rows are the first ones of ``links``, or None.
+    """
+
+    links: Tensor
+    score: Tensor | None
+    source: str = "learned"
+    reviewed: UnifiedLabelSpace | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Arguments that make this proposal again, without the file."""
+        return {"links": self.links, "score": self.score, "source": self.source}
+
+
+def propose_nodes(
+    cfg: CfgNode,
+    label_spaces: LabelSpaceSet,
+    cache: PixelCache | None,
+    heads: Sequence[Tensor] | None,
+    text_features: Tensor,
+) -> NodeProposal:
+    """Find the unified labels by the method UNIFY.NODES.
+
+    Args:
+        cfg: UNIFY.
+        label_spaces: K label spaces.
+        cache: pixels of the multi-head network, for the methods that look at pixels.
+        heads: K classifiers (C_i, D) of that network.
+        text_features: (C, T).
+
+    Raises:
+        UniLabelError: the method needs what is not there.
+    """
+    sizes = label_spaces.num_classes
+    u = cfg.UNIFY
+    if u.NODES == "file":
+        space = read_label_space(cfg, label_spaces)
+        return NodeProposal(space.mapping.stacked(), None, "human", space)
+    if u.NODES == "concat":
+        return NodeProposal(torch.eye(label_spaces.total, dtype=torch.bool), None, "text")
+    if u.NODES == "names":
+        return NodeProposal(_as_links(name_nodes(label_spaces)), None, "text")
+    if u.NODES == "text_cluster":
+        nodes = cluster_nodes(label_spaces, text_features, u.CLUSTER_EPS)
+        return NodeProposal(_as_links(nodes), evidence.text_similarity(text_features), "text")
+    if u.NODES == "relations":
+        truth = RelationTruth.from_json(resolve_file(cfg.DATASETS.RELATIONS), label_spaces)
+        links = evidence.label_tuples(truth.related.float(), sizes, 0.5)
+        return NodeProposal(links, truth.related.float(), "human")
+    if cache is None or heads is None:
+        raise UniLabelError(f"UNIFY.NODES {u.NODES} needs a trained multi-head network.")
+    if u.NODES == "ilp":
+        counts = evidence.confusion_counts(cache.embeddings, cache.labels, heads)
+        offsets = label_spaces.class_offsets
+        score = cross_score(counts.numpy(), offsets, kind=u.MERGE_SCORE)
+        nodes = select_nodes(score, offsets, node_penalty=u.NODE_PENALTY, tau=u.TAU)
+        cross = evidence.cross_prediction(cache.embeddings, cache.labels, heads, prior_power=0.0)
+        return NodeProposal(_as_links(nodes.matrix), cross)
+    # Class weights in the loss have divided a part of the prior out already.
+    prior_power = max(0.0, 1.0 - cfg.LOSS.CLASS_WEIGHT_POWER)
+    cross = evidence.cross_prediction(cache.embeddings, cache.labels, heads, prior_power)
+    means = evidence.class_mean_similarity(cache.embeddings, cache.labels, sizes, ridge=0.1)
+    visual = [means, evidence.two_sided(cross)]
+    text = evidence.text_similarity(text_features) if u.TEXT_WEIGHT > 0 else None
+    score = evidence.fused_score(visual, text, u.TEXT_WEIGHT)
+    return NodeProposal(evidence.label_tuples(score, sizes, u.SCORE_THRESHOLD), score)
+
+
+def read_label_space(cfg: CfgNode, label_spaces: LabelSpaceSet) -> UnifiedLabelSpace:
+    """The file MODEL.LABEL_SPACE.
+
+    Raises:
+        UniLabelError: it was made for other datasets.
+    """
+    space = UnifiedLabelSpace.load(cfg.MODEL.LABEL_SPACE)
+    if space.label_spaces.label_names() != label_spaces.label_names():
+        raise UniLabelError(
+            f"{cfg.MODEL.LABEL_SPACE} was made for the datasets {space.label_spaces.names} or "
+            f"other class lists; this run has {label_spaces.names}."
+        )
+    return space
+
+
+def _as_links(matrix: np.ndarray | Tensor) -> Tensor:
+    return torch.as_tensor(np.asarray(matrix)).bool()
+
+
+def edge_evidence(proposal: NodeProposal) -> Tensor | None:
+    """(N, C) preference of every class for every unified label: mean score with its linked ones."""
+    if proposal.score is None:
+        return None
+    links = proposal.links.float()
+    mean = links @ proposal.score.clamp(min=0) / links.sum(1, keepdim=True).clamp(min=1)
+    return mean.clamp(min=1e-3)
+
+
+def ensure_valid(links: Tensor, label_spaces: LabelSpaceSet) -> LabelMapping:
+    """The mapping of (N, C) links; a class without unified label gets one of its own."""
+    missing = torch.nonzero(~links.any(0)).flatten()
+    if len(missing):
+        extra = torch.zeros(len(missing), links.shape[1], dtype=torch.bool)
+        extra[torch.arange(len(missing)), missing] = True
+        links = torch.cat([links, extra])
+    return LabelMapping.from_stacked(label_spaces, links)
