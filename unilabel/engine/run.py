@@ -39,6 +39,7 @@ from unilabel.engine.hooks import CheckpointHook, ProgressHook
 from unilabel.engine.loading import load_model
 from unilabel.engine.trainer import UniLabelTrainer
 from unilabel.engine.validation import ValidationHook
+from unilabel.engine.warm_start import read_start, start_from
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 
 logger = logging.getLogger(__name__)
@@ -53,22 +54,25 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     Returns:
         the content of ``results.json``.
     """
+    folder = Path(cfg.OUTPUT_DIR)
+    keeper = CheckpointKeeper(folder, cfg.SOLVER.KEEP_CHECKPOINTS)
+    state = keeper.load_newest() if resume else None
+    parts_go_on = resume and cfg.SINGLE_DATASET_MODELS  # each from a checkpoint of its own
+    start = None if parts_go_on else _read_weights(cfg, state)
     if cfg.SINGLE_DATASET_MODELS:
         return _train_single_models(cfg, config_file, resume)
     sources = _prepare_data(cfg)
     trainer = UniLabelTrainer(cfg, sources)
-    folder = Path(cfg.OUTPUT_DIR)
-    keeper = CheckpointKeeper(folder, cfg.SOLVER.KEEP_CHECKPOINTS)
     check_network(cfg, trainer.model, sources)
     validation = ValidationHook(cfg, sources, trainer.unifier.label_space)
-    if resume:
-        state = keeper.load_newest()
-        if state is None:
-            logger.warning("--resume: no checkpoint in %s, starting from the beginning", folder)
-        else:
-            trainer.load_state(state)
-            validation.resume(state)
-            trainer.max_iter = validation.ended_at or trainer.max_iter
+    if state is not None:
+        trainer.load_state(state)
+        validation.resume(state)
+        trainer.max_iter = validation.ended_at or trainer.max_iter
+    elif resume:
+        logger.warning("--resume: no checkpoint in %s, starting from the beginning", folder)
+    if start is not None:
+        start_from(trainer.model, start, cfg.MODEL.WEIGHTS)
     # In this order: a checkpoint holds what was scored before it.
     hooks = [validation, CheckpointHook(keeper, cfg.SOLVER.CHECKPOINT_PERIOD)]
     if comm.is_main_process():
@@ -99,6 +103,19 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     }
     _write_results(cfg, "results.json", results)
     return results
+
+
+def _read_weights(cfg: CfgNode, state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What MODEL.WEIGHTS holds, before any work; nothing if a checkpoint goes on."""
+    if not cfg.MODEL.WEIGHTS:
+        return None
+    if state is not None:
+        logger.warning(
+            "--resume: MODEL.WEIGHTS %s is not read, the run goes on from its checkpoint",
+            cfg.MODEL.WEIGHTS,
+        )
+        return None
+    return read_start(cfg.MODEL.WEIGHTS)
 
 
 @distributed.explain_lost_processes()
