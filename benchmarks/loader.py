@@ -37,8 +37,9 @@ from unilabel.config import add_unilabel_config
 from unilabel.core.io import write_json
 from unilabel.data.augment import TrainAugmentation
 from unilabel.data.build import TrainDataset
+from unilabel.data.folders import folder_source
 from unilabel.data.samplers import Draw
-from unilabel.data.sources import folder_source, load_sample
+from unilabel.data.sources import load_sample
 
 CLASSES = 19
 IGNORE = 255

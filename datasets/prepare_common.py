@@ -20,9 +20,10 @@ import numpy as np
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import atomic_path
 from unilabel.data.builtin import BuiltinDataset, builtin_dataset, datasets_root
+from unilabel.data.label_files import read_id_png
 from unilabel.data.layouts import Decoder
 from unilabel.data.parallel import default_workers, run_parallel
-from unilabel.data.sources import SPLITS, read_id_png
+from unilabel.data.sources import SPLITS
 
 SHOWN = 20  # errors that are printed
 

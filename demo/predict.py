@@ -58,6 +58,20 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="resize the short side for the network (the answer keeps the image's size); 0: never; "
         "default: as the model was tested",
     )
+    parser.add_argument(
+        "--image-scale",
+        nargs=2,
+        type=float,
+        metavar=("BLACK", "WHITE"),
+        help="values of black and white in images of more than 8 bits, 0 4095 for example "
+        "(the image_scale of the training set)",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        metavar="N",
+        help="width times height of the largest image that is read (default: 100 million)",
+    )
     parser.add_argument("--tta", action="store_true", help="average three scales and mirror images")
     parser.add_argument(
         "--window", type=int, default=0, metavar="PIXELS", help="cut large images into windows"
@@ -74,13 +88,12 @@ from PIL import Image  # noqa: E402
 
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import atomic_path, write_json  # noqa: E402
-from unilabel.demo_app.images import SUFFIXES, ImageLimits, decode_image  # noqa: E402
+from unilabel.data.headers import MAX_PIXELS, read_bytes  # noqa: E402
+from unilabel.data.images import IMAGE_SUFFIXES, ImageReader  # noqa: E402
 from unilabel.demo_app.outputs import label_png, prediction_record  # noqa: E402
 from unilabel.demo_app.weights import find_weights  # noqa: E402
 from unilabel.predictor import Prediction, UniLabelPredictor, build_predictor  # noqa: E402
 from unilabel.visual.overlay import Image8, overlay, with_legend  # noqa: E402
-
-LIMITS = ImageLimits(max_bytes=2**30, max_pixels=400_000_000, max_side=0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not 0 <= args.opacity <= 1:
             raise UniLabelError(f"--opacity is {args.opacity}, expected 0 to 1.")
+        if args.image_scale and not args.image_scale[0] < args.image_scale[1]:
+            raise UniLabelError("--image-scale expects the value of black, then a larger one.")
         images = find_images(args.input)
         spaces = args.space + ([args.mapping] if args.mapping else [])
         folders = output_folders(spaces or ["unified"], Path(args.output))
@@ -114,11 +129,11 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
     images: list[Path] = []
     for given in map(Path, inputs):
         if given.is_dir():
-            found = [p for p in sorted(given.iterdir()) if p.suffix.lower() in SUFFIXES]
+            found = [p for p in sorted(given.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
             found = [p for p in found if p.is_file() and not p.name.startswith(".")]
             if not found:
                 raise UniLabelError(
-                    f"--input: no image in {given}; expected files {', '.join(SUFFIXES)}."
+                    f"--input: no image in {given}; expected files {', '.join(IMAGE_SUFFIXES)}."
                 )
             images += found
         elif given.is_file():
@@ -182,6 +197,12 @@ def bind(predictor: UniLabelPredictor, space: str) -> tuple[UniLabelPredictor, s
     return bound, name
 
 
+def reader_of(args: argparse.Namespace) -> ImageReader:
+    """The reader of photos that the options ask for."""
+    scale = (args.image_scale[0], args.image_scale[1]) if args.image_scale else None
+    return ImageReader(scale, args.max_pixels or MAX_PIXELS)
+
+
 def predict_all(
     args: argparse.Namespace,
     images: Sequence[Path],
@@ -190,11 +211,12 @@ def predict_all(
 ) -> int:
     """Predict and write; returns the number of images that could not be read."""
     failed = 0
+    reader = reader_of(args)
     for number, path in enumerate(images, 1):
         start = time.perf_counter()
         try:
-            image = decode_image(path.read_bytes(), str(path), LIMITS)
-        except (UniLabelError, OSError) as error:
+            image = reader.decode(read_bytes(str(path)), str(path))
+        except UniLabelError as error:
             failed += 1
             print(f"[{number}/{len(images)}] {error}", file=sys.stderr)
             continue

@@ -80,13 +80,9 @@ from tqdm import tqdm  # noqa: E402
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import write_json  # noqa: E402
 from unilabel.core.label_space import LabelSpaceSet  # noqa: E402
-from unilabel.data.sources import (  # noqa: E402
-    DatasetSource,
-    Sample,
-    folder_source,
-    load_sample,
-    read_image,
-)
+from unilabel.data.folders import folder_source  # noqa: E402
+from unilabel.data.images import read_image  # noqa: E402
+from unilabel.data.sources import DatasetSource, Sample, load_sample  # noqa: E402
 from unilabel.submission.calibration import (  # noqa: E402
     IGNORED,
     SweepPoint,

@@ -31,7 +31,7 @@ from unilabel.data.inspection import (
     spread,
 )
 from unilabel.data.parallel import default_workers
-from unilabel.data.sources import SPLITS, read_image
+from unilabel.data.sources import SPLITS
 
 SHOWN = 5  # faults of one kind that are printed
 SHEET_SAMPLES = 12
@@ -138,7 +138,7 @@ def _write_output(
             "images": {n: int(p) for n, p in zip(names, report.images, strict=True)},
         }
         shown = [
-            (Path(s.image).name, read_image(s.image), target.decode(s.label))
+            (Path(s.image).name, target.read_image(s.image), target.decode(s.label))
             for s in spread(report.readable, SHEET_SAMPLES)
         ]
         if shown:

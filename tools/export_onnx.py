@@ -82,7 +82,7 @@ from torch import Tensor, nn  # noqa: E402
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import atomic_path  # noqa: E402
 from unilabel.core.reading import ClassColumns, interpolated  # noqa: E402
-from unilabel.data.sources import read_image  # noqa: E402
+from unilabel.data.images import read_image  # noqa: E402
 from unilabel.modeling.folding import fold_batch_norms  # noqa: E402
 from unilabel.modeling.meta_arch import UniLabelSegmentor  # noqa: E402
 from unilabel.predictor import UniLabelPredictor, build_predictor  # noqa: E402

@@ -107,7 +107,8 @@ from unilabel.core.transfer import (  # noqa: E402
 )
 from unilabel.core.unified_space import UnifiedLabelSpace  # noqa: E402
 from unilabel.data.build import check_first_samples  # noqa: E402
-from unilabel.data.sources import SPLITS, DatasetSource, Sample, folder_source  # noqa: E402
+from unilabel.data.folders import folder_source  # noqa: E402
+from unilabel.data.sources import SPLITS, DatasetSource, Sample  # noqa: E402
 from unilabel.engine.checkpoint import load_file  # noqa: E402
 from unilabel.engine.evaluate import count  # noqa: E402
 from unilabel.engine.loading import config_of, load_model  # noqa: E402

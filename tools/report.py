@@ -56,7 +56,8 @@ from unilabel.core.io import atomic_path, read_json  # noqa: E402
 from unilabel.core.label_space import UNIFIED  # noqa: E402
 from unilabel.core.metrics import iou_from_confusion, mean_iou, update_confusion  # noqa: E402
 from unilabel.data.build import build_sources, generate_toy_world  # noqa: E402
-from unilabel.data.sources import DatasetSource, load_sample, read_image  # noqa: E402
+from unilabel.data.images import read_image  # noqa: E402
+from unilabel.data.sources import DatasetSource, load_sample  # noqa: E402
 from unilabel.demo_app.weights import find_weights  # noqa: E402
 from unilabel.engine.checkpoint import load_file  # noqa: E402
 from unilabel.engine.loading import config_of  # noqa: E402

@@ -24,7 +24,7 @@ from unilabel.core.reading import read_labels
 from unilabel.core.transfer import SCHEMA as TRANSFER_SCHEMA
 from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.data.sources import read_image
+from unilabel.data.images import read_image
 from unilabel.data.test_size import TestSize
 from unilabel.engine.loading import config_of, load_model
 from unilabel.modeling.meta_arch import UniLabelSegmentor

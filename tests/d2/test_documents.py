@@ -20,6 +20,7 @@ from unilabel.config import load_config
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.core.relations import RelationTruth
 from unilabel.data.builtin import builtin_source
+from unilabel.data.class_list import read_class_list
 from unilabel.text.prompts import label_texts
 
 pytestmark = pytest.mark.d2
@@ -172,8 +173,9 @@ def test_files_exist(document: str) -> None:
 
 def test_own_dataset(tmp_path: Path) -> None:
     first, relations = map(json.loads, blocks("CUSTOM_DATASET.md", "json"))
-    mine = LabelSpace.from_dict(first)
-    assert mine.descriptions
+    (tmp_path / "classes.json").write_text(json.dumps(first))
+    mine = read_class_list(tmp_path / "classes.json").space
+    assert mine.descriptions == ("The carriageway with its markings.", "")
     theirs = LabelSpace("their_streets", ("lane marking",), ((1, 2, 3),))
     (tmp_path / "relations.json").write_text(json.dumps(relations))
     truth = RelationTruth.from_json(tmp_path / "relations.json", LabelSpaceSet([mine, theirs]))

@@ -14,7 +14,8 @@ from made_up_world import config
 from tiny_model import DIM, tiny_model
 
 from unilabel.core.errors import UniLabelError
-from unilabel.data.sources import DatasetSource, folder_source, load_sample
+from unilabel.data.folders import folder_source
+from unilabel.data.sources import DatasetSource, load_sample
 from unilabel.engine.pixel_cache import PixelCache, collect_pixels
 
 pytestmark = pytest.mark.d2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("detectron2")
 
@@ -130,11 +132,6 @@ def test_files_of_later_stages_are_read_first(folders: list[Path], tmp_path: Pat
     refused(r"cannot read nowhere\.json", MODEL__LABEL_SPACE="nowhere.json", UNIFY__NODES="file")
     (tmp_path / "texts.safetensors").write_bytes(b"broken")
     refused(r"texts\.safetensors", TEXT__FEATURES=str(tmp_path / "texts.safetensors"))
-    plain = json.loads((folders[0] / "classes.json").read_text())
-    for entry in plain["classes"]:
-        del entry["description"]
-    (folders[0] / "classes.json").write_text(json.dumps(plain))
-    refused("dataset 'city' has no class descriptions, which text mode 'description' needs")
     # without unified labels no texts are needed
     run.train(config(folders, SCHEDULE=[["MULTI_HEAD", 1]]), "x", resume=False)
 
@@ -301,3 +298,30 @@ def test_model_is_written_before_it_is_scored(folders, tmp_path: Path, monkeypat
     assert (out / "model_final.pth").is_file()
     assert UnifiedLabelSpace.load(out / "label_space.json").names
     assert not (out / "results.json").exists()
+
+
+def test_folder_without_val_is_trained_and_not_scored(folders: list[Path], caplog) -> None:
+    for kind in ("images", "labels"):
+        shutil.rmtree(folders[0] / kind / "val")
+    results = run.train(config(folders, SCHEDULE=[["MULTI_HEAD", 1]]), "x", resume=False)
+    assert list(results["datasets"]) == ["idd"]
+    assert results["mean_miou"] == results["datasets"]["idd"]["miou"]
+    assert caplog.text.count("has no val part: it is trained on and not evaluated") == 1
+    for kind in ("images", "labels"):
+        shutil.rmtree(folders[1] / kind / "val")
+    results = run.train(config(folders, SCHEDULE=[["MULTI_HEAD", 1]]), "x", resume=False)
+    assert results["datasets"] == {}
+    assert results["mean_miou"] is None
+    assert "mean" in run.report(results)
+
+
+def test_one_class_is_not_part_of_the_mean(folders: list[Path], caplog) -> None:
+    for path in (folders[0] / "labels/val").iterdir():
+        ids = np.asarray(Image.open(path))
+        Image.fromarray(np.where(ids == 0, ids, 255).astype(np.uint8)).save(path)
+    results = run.train(config(folders, SCHEDULE=[["MULTI_HEAD", 1]]), "x", resume=False)
+    assert not results["datasets"]["city"]["counted"]
+    assert results["datasets"]["city"]["unseen"] == ["car", "sky"]
+    assert results["mean_miou"] == results["datasets"]["idd"]["miou"]
+    assert "not in the mean: its labels hold fewer than two classes" in run.report(results)
+    assert "its score is not part of the mean" in caplog.text

@@ -19,7 +19,7 @@ from PIL import Image
 pytest.importorskip("detectron2")
 
 from unilabel.data.build import EvalDataset
-from unilabel.data.sources import folder_source
+from unilabel.data.folders import folder_source
 from unilabel.data.test_size import TestSize
 from unilabel.demo_app import actions
 from unilabel.demo_app.engine import Engine, Picture

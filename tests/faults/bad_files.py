@@ -21,7 +21,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from unilabel.data import label_decoders
-from unilabel.data.sources import check_ids, read_id_png
+from unilabel.data.class_list import read_class_list
+from unilabel.data.value_decoder import ValueDecoder
 
 IDS = {0: 0, 1: 1, 2: 2, 255: 255}
 COLORS = {(128, 0, 0): 0, (0, 128, 0): 1, (128, 128, 0): 2, (0, 0, 0): 255}
@@ -99,8 +100,10 @@ def _write_polygons(path: Path, ids: np.ndarray) -> None:
     path.write_text(json.dumps({"imgWidth": width, "imgHeight": height, "objects": objects}))
 
 
-def decode_folder(space, path: str) -> np.ndarray:
-    return check_ids(read_id_png(path), space, path)
+def folder_decoder(folder: Path, names: tuple[str, ...]) -> ValueDecoder:
+    path = folder / "classes.json"
+    path.write_text(json.dumps({"name": "streets", "classes": list(names)}))
+    return ValueDecoder(read_class_list(path))
 
 
 FORMS = {
@@ -262,17 +265,18 @@ full = partial(np.full, SIZE)
 DAMAGED = r"damaged or truncated: fetch it again"
 HTML = b"<!DOCTYPE html>\n<html><body>404 Not Found</body></html>\n"
 EIGHT = "expected an 8-bit single-channel PNG of class ids"
+LABEL = "expected a PNG, TIFF or BMP of class ids or of class colours"
 
 KINDS: dict[str, Kind] = {
     # --- images ---
     "image is missing": Kind("folder", "image", replaced("image", lambda p: None),
-        ("No such file or directory", "restore it from the archive")),
+        ("No such file or directory", "copy or fetch it again")),
     "image is a dangling link": Kind("folder", "image",
-        replaced("image", lambda p: p.symlink_to("nowhere.png")), ("No such file", "restore it")),
+        replaced("image", lambda p: p.symlink_to("nowhere.png")), ("No such file", "fetch it")),
     "image is a link to itself": Kind("folder", "image", replaced("image", loop),
-        ("Too many levels of symbolic links", "restore it")),
+        ("Too many levels of symbolic links", "copy or fetch it again")),
     "image is a folder": Kind("folder", "image", replaced("image", Path.mkdir),
-        ("it is no file", "restore it")),
+        ("it is no file", "copy or fetch it again")),
     "image is a pipe": Kind("folder", "image", replaced("image", os.mkfifo), ("it is no file",)),
     "image is a device": Kind("folder", "image",
         replaced("image", lambda p: p.symlink_to("/dev/zero")), ("it is no file",)),
@@ -286,15 +290,13 @@ KINDS: dict[str, Kind] = {
     "image jpeg cut in half": Kind("folder", "image", jpeg(lambda d: d[: len(d) // 2]),
         (r"a JPEG\)", DAMAGED)),
     "image jpeg is a header": Kind("folder", "image", jpeg(lambda d: d[:20]), (DAMAGED,)),
-    "image jpeg is CMYK": Kind("folder", "image", jpeg(lambda d: d, mode="CMYK"),
-        (r"CMYK JPEG \(4 inks\)", "expected RGB or grey", "convert it")),
     "image jpeg of absurd size": Kind("folder", "image", jpeg(_huge_frame),
-        ("promises 65000x65000 pixels", "expected at most", "remove it")),
+        ("promises 65000x65000 pixels", "expected at most", "raise the limit")),
     "image png of absurd size": Kind("folder", "image", write("image", _png(40000, 40000, 8, 2)),
-        ("promises 40000x40000 pixels", "expected at most", "remove it")),
+        ("promises 40000x40000 pixels", "expected at most", "raise the limit")),
     "image with 16 bits": Kind("folder", "image", lambda s: cv2.imwrite(
         str(s.image), np.full((*SIZE, 3), 999, np.uint16)),
-        ("16 bits per channel", "expected an image of 8 bits", "convert it")),
+        ("16 bits per channel", "expected an image of 8 bits", "image_scale")),
     "image is an animated png": Kind("folder", "image", animated("image", "PNG"),
         ("is an animation", "expected a single image", "save the frame")),
     "image is an animated webp": Kind("folder", "image", animated("image", "WEBP"),
@@ -310,35 +312,37 @@ KINDS: dict[str, Kind] = {
         ("an unknown format that begins with", DAMAGED)),
     "image of another size": Kind("folder", "image",
         saved("image", lambda: Image.new("RGB", (40, 24))),
-        ("has the size 40x24, its label .* 32x24", "resize the label with nearest|right file")),
+        ("has the size 40x24, its label .* 32x24", "take the file that belongs to it")),
     # --- labels of folders ---
     "label is missing": Kind("folder", "label", replaced("label", lambda p: None),
-        ("No such file or directory", "restore it")),
+        ("No such file or directory", "copy or fetch it again")),
     "label is a link to itself": Kind("folder", "label", replaced("label", loop),
         ("Too many levels of symbolic links",)),
     "label is empty": Kind("folder", "label", write("label", b""),
-        (r"\(0 bytes\): it is an empty file", EIGHT)),
+        (r"\(0 bytes\): it is an empty file", LABEL)),
     "label cut in half": Kind("folder", "label", cut("label", 0.5), (DAMAGED,)),
     "label with a wrong byte": Kind("folder", "label", flipped("label"), (DAMAGED,)),
-    "label with 16 bits": Kind("folder", "label", pixels(lambda: full(1).astype(np.uint16)),
-        ("uint16", EIGHT, "convert")),
-    "label with 4 bits": Kind("folder", "label", write("label", _png(32, 24, 4, 0)),
-        (r"4 bit\(s\) per pixel", EIGHT, "save it with 8 bits")),
-    "label with 1 bit": Kind("folder", "label", write("label", _png(32, 24, 1, 0)),
-        (r"1 bit\(s\) per pixel", EIGHT)),
+    "label with 16-bit ids of no class": Kind("folder", "label",
+        pixels(lambda: full(700).astype(np.uint16)), ("label id 700 on 768", r"expected 0\.\.2")),
+    "label of 16-bit colours": Kind("folder", "label",
+        lambda s: cv2.imwrite(str(s.label), np.full((*SIZE, 3), 700, np.uint16)),
+        ("16 bits per channel", LABEL)),
     "label of colours": Kind("folder", "label",
-        pixels(lambda: np.full((*SIZE, 3), 1, np.uint8)), (r"3 channel\(s\)", EIGHT, "convert")),
-    "label with alpha": Kind("folder", "label",
-        pixels(lambda: np.full((*SIZE, 4), 1, np.uint8)), (r"4 channel\(s\)", EIGHT)),
-    "label is a jpeg": Kind("folder", "label", _as("label", "JPEG"), ("it is a JPEG", EIGHT,
+        pixels(lambda: np.full((*SIZE, 3), (1, 2, 3), np.uint8)),
+        ("holds colours", r"#010203 \(100\.0 %\)", '"values": ', "ignore_values")),
+    "label with transparent pixels": Kind("folder", "label",
+        pixels(lambda: np.full((*SIZE, 4), 1, np.uint8)),
+        ("768 pixels are transparent", r'"ignore_values": \["transparent"\]')),
+    "label is a jpeg": Kind("folder", "label", _as("label", "JPEG"), ("it is a JPEG", LABEL,
         "lossy formats change ids")),
-    "label is a bmp": Kind("folder", "label", _as("label", "BMP"), ("it is a BMP", EIGHT)),
-    "label is a gif": Kind("folder", "label", _as("label", "GIF"), ("it is a GIF", EIGHT)),
-    "label is a tiff": Kind("folder", "label", _as("label", "TIFF"), ("it is a TIFF", EIGHT)),
-    "label is a web page": Kind("folder", "label", write("label", HTML), ("web page", EIGHT)),
+    "label is a gif": Kind("folder", "label", _as("label", "GIF"), ("it is a GIF", LABEL)),
+    "label is a tiff of fractions": Kind("folder", "label",
+        saved("label", lambda: Image.fromarray(full(1.5).astype(np.float32)), format="TIFF"),
+        ("floating point values", LABEL, "save whole numbers")),
+    "label is a web page": Kind("folder", "label", write("label", HTML), ("web page", LABEL)),
     "label is animated": Kind("folder", "label", animated("label", "PNG"), ("is an animation",)),
     "label of absurd size": Kind("folder", "label", write("label", _png(60000, 60000, 8, 0)),
-        ("promises 60000x60000", "remove it")),
+        ("promises 60000x60000", "raise the limit")),
     "label palette of absurd size": Kind("folder", "label",
         write("label", _png(60000, 60000, 8, 3)), ("promises 60000x60000",)),
     "label id of no class": Kind("folder", "label", pixels(lambda: full(3).astype(np.uint8)),

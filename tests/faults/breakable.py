@@ -218,7 +218,8 @@ def become_nobody() -> None:
 def read_as_nobody(paths: list[str], send: Connection) -> None:
     """Send what reading an image and a label map says."""
     from unilabel.core.errors import UniLabelError
-    from unilabel.data.sources import read_id_png, read_image
+    from unilabel.data.images import read_image
+    from unilabel.data.label_files import read_id_png
 
     become_nobody()
     messages = []

@@ -6,7 +6,6 @@ import logging
 import re
 import shutil
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,8 +23,9 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpace
 from unilabel.data.bad_samples import FAULTS, BadSampleCounter
 from unilabel.data.build import TrainDataset, build_train_loader, check_first_samples
+from unilabel.data.images import read_image
 from unilabel.data.samplers import Draw
-from unilabel.data.sources import DatasetSource, Sample, read_image
+from unilabel.data.sources import DatasetSource, Sample
 
 pytestmark = [pytest.mark.d2, pytest.mark.faults]
 
@@ -41,7 +41,7 @@ def make(folder: Path, kind: Kind, count: int = 3) -> tuple[DatasetSource, bad_f
     spots = bad_files.write_dataset(folder, kind.form, count)
     _, _, decoder = FORMS[kind.form]
     samples = [Sample(str(s.image), str(s.label)) for s in spots]
-    decode = decoder or partial(bad_files.decode_folder, SPACE)
+    decode = decoder or bad_files.folder_decoder(folder, SPACE.class_names)
     source = DatasetSource(SPACE, lambda split: samples, decode, str(folder))
     for index in range(count):  # all are good before
         item = dataset(source)[Draw(0, index, (0, 0, index))]

@@ -31,8 +31,9 @@ from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.core.relations import RelationTruth
 from unilabel.core.stages import StageSchedule
 from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.data.images import read_image
 from unilabel.data.label_decoders import PanopticDecoder
-from unilabel.data.sources import read_id_png, read_image
+from unilabel.data.label_files import read_id_png
 from unilabel.engine.checkpoint import CheckpointKeeper, load_file, save_file
 from unilabel.modeling.backbone import _parse_args
 from unilabel.text.cache import encode_labels, load_features, save_features, select_features

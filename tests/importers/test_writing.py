@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from unilabel.core.errors import UniLabelError
-from unilabel.data.sources import read_image
+from unilabel.data.images import read_image
 from unilabel.importers.frame import TURNED, UNSURE
 from unilabel.importers.prepare import NO_VAL, Request, prepare
 from unilabel.importers.splits import assign_splits

@@ -58,11 +58,19 @@ def test_unknown_mode_is_refused(spaces):
 
 
 @pytest.mark.parametrize("mode", ["description", "prompt+description"])
-def test_mode_with_descriptions_names_the_dataset_without(mode):
-    bare = LabelSpaceSet([space("bare", ["road"])])
-    with pytest.raises(UniLabelError, match="'bare' has no class descriptions"):
-        label_texts(bare, mode)
-    assert label_texts(bare, "prompt")
+def test_names_stand_for_missing_descriptions_and_it_is_said_once(mode, caplog):
+    bare = space("bare", ["road", "car"])
+    half = space("half", ["road", "car"], ["The carriageway.", ""])
+    texts = label_texts(LabelSpaceSet([bare, half]), mode)
+    names = label_texts(LabelSpaceSet([bare]), "prompt")
+    expected = ["road", "car"] if mode == "description" else names
+    assert texts[:2] == expected
+    assert texts[2].endswith("The carriageway.")
+    assert texts[3] == (expected[1] if mode == "description" else texts[3])
+    assert [r.getMessage()[:44] for r in caplog.records] == [
+        "dataset 'bare': 2 of 2 classes have no descr",
+        "dataset 'half': 1 of 2 classes have no descr",
+    ]
 
 
 def test_descriptions_file_replaces_texts_and_leaves_other_datasets(spaces, tmp_path):

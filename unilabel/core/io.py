@@ -82,6 +82,6 @@ def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_JSON_BYTES) -> 
     except OSError as error:
         raise UniLabelError(f"cannot read {file}: {error.strerror or error}.") from error
     try:
-        return json.loads(text.decode("utf-8"))
+        return json.loads(text.decode("utf-8-sig"))  # some editors write a byte order mark
     except (ValueError, RecursionError) as error:  # ValueError: also numbers of too many digits
         raise UniLabelError(f"{file} is not valid JSON ({error}).") from error

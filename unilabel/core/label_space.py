@@ -6,6 +6,7 @@ Letters: K datasets, C_i classes of dataset i, C = sum of C_i.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # torch would be slow to import for those who only read names
 
 UNIFIED = "unified"  # name of the unified label space among the answers of a model
 IGNORE = 255  # label of pixels without a class, everywhere inside the program
-MAX_CLASSES = 255  # label maps are 8-bit, and IGNORE is one of the values
+MAX_CLASSES = 254  # label maps are 8-bit; 254 marks values without a meaning while they are decoded
 MAX_TEXT = 2000  # characters of a name or description
 
 
@@ -56,15 +57,18 @@ class LabelSpace:
         colors: C_i display colours, RGB 0..255.
         ignore_label: value of unlabelled pixels in the label maps.
         display_name: name in texts and figures.
-        descriptions: one sentence or two per class, or empty.
+        descriptions: one sentence or two per class, "" for a class without; or empty.
+        renamed: (old, new) names of classes that a configuration renamed or merged; "" for new:
+            left out.
     """
 
     name: str
     class_names: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
-    ignore_label: int = 255
+    ignore_label: int = IGNORE
     display_name: str = ""
     descriptions: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.name == UNIFIED:
@@ -72,11 +76,7 @@ class LabelSpace:
                 f"a dataset is called {UNIFIED!r}, which is the name of the unified label space; "
                 'give it another "name".'
             )
-        if not 1 <= len(self.class_names) <= MAX_CLASSES:
-            raise UniLabelError(
-                f"label space {self.name!r} has {len(self.class_names)} classes, expected 1 to "
-                f"{MAX_CLASSES}."
-            )
+        _check_count(self.name, len(self.class_names))
         double = sorted({n for n in self.class_names if self.class_names.count(n) > 1})
         if double:
             raise UniLabelError(
@@ -95,6 +95,11 @@ class LabelSpace:
         """C_i."""
         return len(self.class_names)
 
+    @property
+    def described(self) -> bool:
+        """Whether every class has a description."""
+        return bool(self.descriptions) and all(self.descriptions)
+
     def index(self, class_name: str) -> int:
         """Class id of a name.
 
@@ -109,6 +114,10 @@ class LabelSpace:
                 f"{', '.join(self.class_names)}."
             ) from None
 
+    def present_name(self, class_name: str) -> str | None:
+        """What a class is called after the changes of a configuration; None: it was left out."""
+        return dict(self.renamed).get(class_name, class_name) or None
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, accepted by :meth:`from_dict`."""
         classes: list[dict[str, Any]] = [
@@ -116,13 +125,15 @@ class LabelSpace:
             for i, (name, color) in enumerate(zip(self.class_names, self.colors, strict=True))
         ]
         for entry, text in zip(classes, self.descriptions, strict=False):
-            entry["description"] = text
-        return {
+            if text:
+                entry["description"] = text
+        data = {
             "name": self.name,
             "display_name": self.display_name or self.name,
             "ignore_label": self.ignore_label,
             "classes": classes,
         }
+        return {**data, "renamed": dict(self.renamed)} if self.renamed else data
 
     @classmethod
     def from_dict(cls, data: Any, source: str = "label space") -> LabelSpace:
@@ -145,6 +156,10 @@ class LabelSpace:
                 "begin with a dot."
             )
         classes = data["classes"]
+        try:
+            _check_count(name, len(classes))
+        except UniLabelError as error:
+            raise UniLabelError(f"{source}: {error}") from None
         names: list[str] = []
         colors: list[tuple[int, int, int]] = []
         texts: list[str] = []
@@ -158,17 +173,19 @@ class LabelSpace:
                 )
             names.append(clean_text(entry.get("name"), f'{where}["name"]'))
             colors.append(read_color(entry.get("color", default_color(position)), where))
-            if "description" in entry:
-                texts.append(clean_text(entry["description"], f'{where}["description"]'))
-        ignore = data.get("ignore_label", data.get("ignore", 255))
+            text = entry.get("description", "")
+            texts.append(clean_text(text, f'{where}["description"]') if text != "" else "")
+        ignore = data.get("ignore_label", data.get("ignore", IGNORE))
         if type(ignore) is not int or not 0 <= ignore <= 255 or ignore < len(names):
             raise UniLabelError(
                 f'{source}: "ignore_label" is {ignore!r}, expected an id of {len(names)}..255 '
                 "that no class has (usually 255)."
             )
         display = clean_text(data.get("display_name", name), f'{source}: "display_name"')
+        described = tuple(texts) if any(texts) else ()
+        renamed = _read_renamed(data.get("renamed", {}), source)
         try:
-            return cls(name, tuple(names), tuple(colors), ignore, display, tuple(texts))
+            return cls(name, tuple(names), tuple(colors), ignore, display, described, renamed)
         except UniLabelError as error:
             raise UniLabelError(f"{source}: {error}") from None
 
@@ -178,12 +195,29 @@ class LabelSpace:
         return cls.from_dict(read_json(path), os.fspath(path))
 
 
+def _check_count(name: str, classes: int) -> None:
+    if not 1 <= classes <= MAX_CLASSES:
+        raise UniLabelError(
+            f"label space {name!r} has {classes} classes, expected 1 to {MAX_CLASSES}: decoded "
+            'label maps have 8 bits. Merge classes (several ids in the "values" of one class of '
+            "classes.json) or train on a part of them."
+        )
+
+
+def _read_renamed(value: Any, source: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        raise UniLabelError(f'{source}: "renamed" is {value!r}, expected {{old name: new name}}.')
+    return tuple(value.items())
+
+
 def read_color(value: Any, where: str) -> tuple[int, int, int]:
-    """Three integers 0..255, or :class:`UniLabelError` naming ``where``."""
+    """Three integers 0..255 or "#rrggbb", or :class:`UniLabelError` naming ``where``."""
+    if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        value = list(bytes.fromhex(value[1:]))
     ok = isinstance(value, list | tuple) and len(value) == 3
     if not ok or any(type(v) is not int or not 0 <= v <= 255 for v in value):
         raise UniLabelError(
-            f'{where}["color"] is {value!r}, expected [red, green, blue] of 0..255.'
+            f'{where}["color"] is {value!r}, expected [red, green, blue] of 0..255 or "#rrggbb".'
         )
     red, green, blue = value
     return red, green, blue

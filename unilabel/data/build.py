@@ -23,17 +23,10 @@ from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
 from unilabel.data import bad_samples
 from unilabel.data.augment import TrainAugmentation
 from unilabel.data.builtin import HINT, builtin_source, datasets_root
+from unilabel.data.folders import folder_source
+from unilabel.data.images import JPEG_SUFFIXES
 from unilabel.data.samplers import BalancedDatasetSampler, Draw
-from unilabel.data.sources import (
-    JPEG_SUFFIXES,
-    SPLITS,
-    DatasetSource,
-    Sample,
-    check_sizes,
-    folder_source,
-    load_sample,
-    read_image,
-)
+from unilabel.data.sources import SPLITS, DatasetSource, Sample, check_sizes, load_sample
 from unilabel.data.test_size import TestSize
 from unilabel.importers.cache import ready_folders
 from unilabel.text.prompts import with_descriptions
@@ -148,7 +141,7 @@ class TrainDataset(Dataset):
         unlabelled = label.min() == IGNORE
         window = self.augment.choose(label, rng)
         reduction = window.reduction if sample.image.lower().endswith(JPEG_SUFFIXES) else 1
-        image = read_image(sample.image, reduction)
+        image = source.read_image(sample.image, reduction)
         check_sizes(sample, image, label, reduction)
         image, label = self.augment.apply(image, label, window, rng)
         item = _item(source, draw.dataset, sample, image, label, label.shape)
@@ -319,7 +312,9 @@ def check_first_samples(sources: Sequence[DatasetSource], skip: bool = False) ->
 
 
 def _check_first_samples_of(source: DatasetSource, skip: bool) -> None:
-    for split in SPLITS:
+    for remark in source.remarks():
+        logger.warning("%s", remark)
+    for split in [s for s in SPLITS if s == "train" or source.has(s)]:
         samples = source.samples(split)
         try:
             load_sample(source, samples[0])

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from unilabel.core.errors import UniLabelError
-from unilabel.data.sources import IMAGE_SUFFIXES, SPLITS, Sample
+from unilabel.data.sources import SPLITS, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -242,13 +242,6 @@ class PairedFiles:
                 "dataset."
             )
         return self.complete()
-
-
-def folder_files(root: Path, dataset: str, split: str) -> PairedFiles:
-    """The files of a user's folder ``images/{train,val}``, ``labels/{train,val}``."""
-    images = FileTree(("images/{split}",), IMAGE_SUFFIXES)
-    labels = FileTree(("labels/{split}",), (".png",))
-    return pair_trees(dataset, [root], images, labels, split, [split])
 
 
 def pair_trees(

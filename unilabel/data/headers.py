@@ -2,7 +2,7 @@
 
 OpenCV turns 16 bits into 8, four inks into three colours, takes the first picture of an animation
 and accepts any format under any name. For an image that shifts colours, for a label map it is wrong
-training, so such files are refused by their header.
+training, so the header tells which decoder is used and what is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from unilabel.core.errors import UniLabelError
 
-MAX_PIXELS = 2**26  # of an image; the largest of the known datasets have 22 million
+MAX_PIXELS = 100_000_000  # of an image; the largest of the known datasets have 22 million
 MAX_RATIO = 1100  # bytes of pixels in a byte of a PNG: more than deflate can do
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
@@ -45,7 +45,7 @@ def read_bytes(path: str) -> np.ndarray:
     Raises:
         UniLabelError: it is missing, no file, or may not be read.
     """
-    cure = "restore it from the archive, or remove the image together with its label"
+    cure = "copy or fetch it again, or move the image away together with its label"
     try:
         # Opening a pipe would wait for ever, and a device has no end.
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -68,87 +68,125 @@ def kind_of(data: np.ndarray) -> str:
     return kinds[0] if kinds else f"an unknown format that begins with {start[:8]!r}"
 
 
-def check_image(data: np.ndarray, path: str) -> None:
-    """Refuse images whose decoding would change or lose something.
+def check_image(data: np.ndarray, path: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse images whose decoding would lose something or fill the memory.
 
     Raises:
-        UniLabelError: 16 bits, four inks (CMYK), an animation, or an absurd size.
+        UniLabelError: an animation, or an absurd size.
     """
     start = data[:4096].tobytes()
-    if start.startswith(PNG) and len(start) >= 33:
+    if is_png(data) and len(start) >= 33:
         width, height, bits, color_type = struct.unpack(">IIBB", start[16:26])
-        _check_size(width, height, path, "an image")
+        check_size(width, height, path, "an image", max_pixels)
         _check_content(data, width * height * bits * _CHANNELS.get(color_type, 1) // 8, path)
-        if bits == 16:
-            raise UniLabelError(
-                f"{path} has 16 bits per channel, expected an image of 8 bits; convert it."
-            )
-        _check_still(b"acTL" in start, path)
+        _check_still(b"acTL" in png_chunks(data), path)
     elif start.startswith(JPEG):
-        height, width, channels = _jpeg_frame(data)
-        _check_size(width, height, path, "an image")
-        if channels == 4:
-            raise UniLabelError(
-                f"{path} is a CMYK JPEG (4 inks), expected RGB or grey; convert it, for example "
-                "with Pillow: image.convert('RGB')."
-            )
+        height, width, _ = _jpeg_frame(data)
+        check_size(width, height, path, "an image", max_pixels)
     elif start.startswith(b"RIFF"):
         _check_still(b"ANIM" in start[:128], path)
 
 
-def check_label(data: np.ndarray, path: str) -> None:
-    """Refuse label maps that are no PNG of one 8-bit channel.
+def is_png(data: np.ndarray) -> bool:
+    """Whether a file begins as a PNG."""
+    return data[:8].tobytes() == PNG
+
+
+def png_bits(data: np.ndarray) -> int:
+    """Bits per channel of a PNG."""
+    return int(data[24]) if len(data) > 24 else 8
+
+
+def is_plain_jpeg(data: np.ndarray) -> bool:
+    """A JPEG of grey or three colours, which OpenCV decodes as it is meant."""
+    return data[:3].tobytes() == JPEG and _jpeg_frame(data)[2] in (0, 1, 3)
+
+
+def is_plain_png(data: np.ndarray) -> bool:
+    """A PNG of at most 8 bits without transparency and orientation: OpenCV keeps its meaning."""
+    if not is_png(data) or len(data) < 33 or png_bits(data) > 8 or data[25] in (4, 6):
+        return False
+    return not png_chunks(data) & {b"tRNS", b"eXIf"}
+
+
+def png_chunks(data: np.ndarray) -> set[bytes]:
+    """Names of the chunks of a PNG, as far as they can be followed."""
+    names: set[bytes] = set()
+    position, end = len(PNG), len(data)
+    while position + 12 <= end:
+        (length,) = struct.unpack_from(">I", data, position)
+        name = data[position + 4 : position + 8].tobytes()
+        names.add(name)
+        if name == b"IEND":
+            break
+        position += 12 + int(length)
+    return names
+
+
+def check_label(data: np.ndarray, path: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse label maps that are no PNG.
 
     Raises:
         UniLabelError: names what the file is.
     """
-    expected = "expected an 8-bit single-channel PNG of class ids (255 = ignore)"
     start = data[:4096].tobytes()
     if not start.startswith(PNG):
         raise UniLabelError(
             f"{path} cannot be decoded as a label map ({data.size} bytes): it is {kind_of(data)}, "
-            f"{expected}; fetch it again, or write it again from its source (lossy formats change "
-            "ids)."
+            "expected an 8-bit single-channel PNG of class ids (255 = ignore); fetch it again, or "
+            "write it again from its source (lossy formats change ids)."
         )
+    check_label_size(data, path, max_pixels)
+
+
+def check_label_size(data: np.ndarray, path: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a PNG label map that is too large, impossible, or an animation.
+
+    Raises:
+        UniLabelError: names what was found.
+    """
+    start = data[:33].tobytes()
     if len(start) < 33:
         return  # the decoder says that it is truncated
     width, height, bits, color_type = struct.unpack(">IIBB", start[16:26])
-    _check_size(width, height, path, "a label map")
+    check_size(width, height, path, "a label map", max_pixels)
     _check_content(data, width * height * bits * _CHANNELS.get(color_type, 1) // 8, path)
-    _check_still(b"acTL" in start, path)
-    if color_type == 0 and bits < 8:  # decoders stretch such values to 0..255
-        raise UniLabelError(f"{path} has {bits} bit(s) per pixel, {expected}; save it with 8 bits.")
+    _check_still(b"acTL" in png_chunks(data), path)
 
 
 def is_palette(data: np.ndarray) -> bool:
     """Whether a PNG holds indices of a palette, which OpenCV would expand to colours."""
-    return data[:8].tobytes() == PNG and len(data) > 25 and data[25] == 3
+    return is_png(data) and len(data) > 25 and data[25] == 3
 
 
 def is_truncated(data: np.ndarray) -> bool:
     """A JPEG or PNG without its end: decoders fill the missing part with grey."""
     if data[:2].tobytes() == JPEG[:2]:
         return b"\xff\xd9" not in data[-4096:].tobytes()
-    return data[:8].tobytes() == PNG and not _has_all_chunks(data)
+    return is_png(data) and b"IEND" not in png_chunks(data)
 
 
-def _has_all_chunks(data: np.ndarray) -> bool:
-    """Whether the chunks of a PNG fit into the file; OpenCV makes room for their sizes unseen."""
-    position, end = len(PNG), len(data)
-    while position + 12 <= end:
-        (length,) = struct.unpack_from(">I", data, position)
-        if data[position + 4 : position + 8].tobytes() == b"IEND":
-            return True
-        position += 12 + int(length)
-    return False
+def check_size(width: int, height: int, path: str, kind: str, max_pixels: int) -> None:
+    """Refuse pictures that are larger than the limit, before any memory is taken for them.
 
-
-def _check_size(width: int, height: int, path: str, kind: str) -> None:
-    if width * height > MAX_PIXELS:
+    Raises:
+        UniLabelError: names size, limit and how to raise it.
+    """
+    if width * height > max_pixels:
         raise UniLabelError(
             f"{path} cannot be decoded as {kind}: its header promises {width}x{height} pixels, "
-            f"expected at most {MAX_PIXELS}; it is damaged or meant to fill the memory: remove it."
+            f"expected at most {max_pixels}. If that is its true size, raise the limit with "
+            f'"max_pixels": {width * height} in the classes.json of the dataset (--max-pixels of '
+            "demo/predict.py), or cut or reduce the picture."
         )
+
+
+def animated(path: str, frames: int) -> UniLabelError:
+    """The error for a file with several pictures."""
+    return UniLabelError(
+        f"{path} holds {frames} frames or pages, expected a single image; save the one that is "
+        "meant."
+    )
 
 
 def _check_content(data: np.ndarray, wanted: int, path: str) -> None:

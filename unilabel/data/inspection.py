@@ -15,17 +15,13 @@ import numpy as np
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpace
 from unilabel.data.builtin import builtin_dataset
-from unilabel.data.dataset_files import PairedFiles, folder_files
+from unilabel.data.dataset_files import PairedFiles
+from unilabel.data.folders import folder_files
+from unilabel.data.images import ImageReader, read_image
 from unilabel.data.label_decoders import UnknownLabelError
 from unilabel.data.parallel import run_parallel
-from unilabel.data.sources import (
-    SPLITS,
-    Sample,
-    check_ids,
-    folder_source,
-    read_id_png,
-    read_image,
-)
+from unilabel.data.sources import SPLITS, Sample, check_sizes
+from unilabel.data.value_decoder import ValueDecoder
 
 CURES: Mapping[str, str] = {
     "dataset": "put the files where datasets/README.md draws them and set $DETECTRON2_DATASETS, or "
@@ -64,6 +60,7 @@ class Target:
         files: split -> images and labels found.
         decode: label file -> class ids.
         counts: official number of images by split, or under "all"; empty for a user's folder.
+        read_image: reader of its photos.
     """
 
     name: str
@@ -71,6 +68,7 @@ class Target:
     files: Callable[[str], PairedFiles]
     decode: Callable[[str], np.ndarray]
     counts: Mapping[str, int]
+    read_image: ImageReader = read_image
 
 
 @dataclass
@@ -127,26 +125,10 @@ def folder_target(folder: str) -> Target:
     Raises:
         UniLabelError: it has no valid ``classes.json``.
     """
-    source = folder_source(folder)
-    root = Path(source.root)
-
-    def files(split: str) -> PairedFiles:
-        found = folder_files(root, source.name, split)
-        if not found.wanted:
-            raise UniLabelError(
-                f"{root} has no files in images/{split} and labels/{split}; a dataset needs both "
-                f"splits, {' and '.join(SPLITS)}."
-            )
-        return found
-
-    def decode(path: str) -> np.ndarray:
-        ids = read_id_png(path)
-        try:
-            return check_ids(ids, source.label_space, path)
-        except UniLabelError as error:
-            raise UnknownLabelError(str(error)) from error
-
-    return Target(source.name, source.label_space, files, decode, {})
+    found = folder_files(folder)
+    space = found.classes.space
+    reader = ImageReader(found.classes.image_scale, found.classes.max_pixels)
+    return Target(space.name, space, found.scan, ValueDecoder(found.classes), {}, reader)
 
 
 def inspect_split(target: Target, split: str, limit: int = 0, workers: int = 1) -> SplitReport:
@@ -221,7 +203,7 @@ def _inspect_sample(target: Target, sample: Sample) -> _SampleReport:
     faults: list[Fault] = []
     image = label = None
     try:
-        image = read_image(sample.image)
+        image = target.read_image(sample.image)
     except UniLabelError as error:
         faults.append(Fault("image", str(error)))
     try:
@@ -232,13 +214,11 @@ def _inspect_sample(target: Target, sample: Sample) -> _SampleReport:
         faults.append(Fault("label", str(error)))
     if image is None or label is None:
         return _SampleReport(faults=tuple(faults))
-    height, width = image.shape[:2]
-    if label.shape != (height, width):
-        message = (
-            f"{sample.image} has the size {width}x{height}, its label {sample.label} "
-            f"{label.shape[1]}x{label.shape[0]}"
-        )
-        return _SampleReport(faults=(Fault("size", message),))
+    try:
+        check_sizes(sample, image, label)
+    except UniLabelError as error:
+        return _SampleReport(faults=(Fault("size", str(error)),))
+    height, width = label.shape
     counts = np.bincount(label.reshape(-1), minlength=256)
     classes = target.space.num_classes
     return _SampleReport((width, height), np.append(counts[:classes], counts[255]))

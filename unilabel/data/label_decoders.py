@@ -23,15 +23,12 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
 from unilabel.core.label_space import IGNORE
 from unilabel.data.headers import MAX_PIXELS
+from unilabel.data.images import read_image
+from unilabel.data.label_files import find_codes, pack_colors, read_id_png
 from unilabel.data.mat_files import read_array
-from unilabel.data.sources import read_id_png, read_image
+from unilabel.data.value_decoder import UNKNOWN, UnknownLabelError, ranges
 
-UNKNOWN = 254  # marks values without a meaning while a file is decoded; no dataset has that class
 MAX_PANOPTIC_BYTES = 2 * 2**30  # that of COCO train2017 has about 0.4 GB
-
-
-class UnknownLabelError(UniLabelError):
-    """A label file holds a value that belongs to no class and is not void either."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +122,8 @@ class ColorDecoder:
 
     def __call__(self, path: str) -> np.ndarray:
         """Decode one file."""
-        codes = _pack(read_image(path))
-        ids = _find(codes, *self._codes)
+        codes = pack_colors(read_image(path))
+        ids = find_codes(codes, *self._codes, UNKNOWN)
         if (ids == UNKNOWN).any():
             code = int(codes[ids == UNKNOWN][0])
             color = (code & 255, code >> 8 & 255, code >> 16)
@@ -175,8 +172,8 @@ class PanopticDecoder:
                 f"{path} has no entry in {_json_of(folder)}; the PNGs and the JSON file belong to "
                 "different releases, or the JSON file is incomplete: unpack both again."
             )
-        codes = _pack(read_image(path))
-        ids = _find(codes, *index[name])
+        codes = pack_colors(read_image(path))
+        ids = find_codes(codes, *index[name], UNKNOWN)
         if (ids == UNKNOWN).any():
             code = int(codes[ids == UNKNOWN][0])
             raise UnknownLabelError(
@@ -302,44 +299,12 @@ class ChoiceDecoder:
         )
 
 
-def _pack(rgb: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> (H, W) uint32 codes R + 256 G + 65536 B."""
-    rgba = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
-    codes: np.ndarray = rgba.view("<u4")[..., 0] & 0xFFFFFF
-    return codes
-
-
-def _find(codes: np.ndarray, known: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Class of every code, ``UNKNOWN`` where it is not one of ``known`` (ascending).
-
-    Runs of equal pixels are looked up once: label maps have long ones.
-    """
-    flat = codes.reshape(-1)
-    starts = np.flatnonzero(np.diff(flat, prepend=flat[:1] + 1))
-    values = flat[starts]
-    position = np.searchsorted(known, values).clip(max=len(known) - 1)
-    found = np.where(known[position] == values, classes[position], np.uint8(UNKNOWN))
-    lengths = np.diff(starts, append=len(flat))
-    return np.repeat(found, lengths).reshape(codes.shape)
-
-
 def _raise_unknown(
     raw: np.ndarray, ids: np.ndarray, path: str, dataset: str, known: list[int]
 ) -> NoReturn:
     value = int(raw[ids == UNKNOWN][0])
     raise UnknownLabelError(
         f"{path}: label id {value} on {int((raw == value).sum())} pixels, expected "
-        f"{_ranges(known)} for dataset {dataset!r}; the file is of another dataset or kind of "
+        f"{ranges(known)} for dataset {dataset!r}; the file is of another dataset or kind of "
         "label (train ids, instances, colours), or was edited: take it from the official archive."
     )
-
-
-def _ranges(values: list[int]) -> str:
-    """[0, 1, 2, 5] -> "0..2, 5"."""
-    parts: list[list[int]] = []
-    for value in values:
-        if parts and value == parts[-1][-1] + 1:
-            parts[-1] = [parts[-1][0], value]
-        else:
-            parts.append([value])
-    return ", ".join(f"{p[0]}..{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)

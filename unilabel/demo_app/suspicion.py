@@ -36,7 +36,7 @@ class Suspicion:
 
 def class_similarity(label_spaces: LabelSpaceSet, encoder: str = "hashed") -> NDArray[np.float64]:
     """(C, C) cosine of the classes' texts: their names, or descriptions for a language model."""
-    described = all(space.descriptions for space in label_spaces)
+    described = all(space.described for space in label_spaces)
     # without a model of meaning, shared words of whole sentences say little
     mode = "description" if described and not encoder.startswith("hashed") else "name"
     features = build_text_encoder(encoder).encode(label_texts(label_spaces, mode))

@@ -9,7 +9,8 @@ import gradio as gr
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import UNIFIED
-from unilabel.demo_app import actions, components, exports, images, video
+from unilabel.data.images import IMAGE_SUFFIXES
+from unilabel.demo_app import actions, components, exports, video
 from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.payloads import review_payload
 from unilabel.demo_app.session import Session
@@ -36,7 +37,7 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
         with gr.Column(scale=1, min_width=300):
             gr.Markdown("**Choose a picture** or drop your own.", elem_classes="ul-intro")
             picker = components.picker("examples")
-            upload = components.upload("Picture", images.SUFFIXES, 130, "picture")
+            upload = components.upload("Picture", IMAGE_SUFFIXES, 130, "picture")
             space = gr.Dropdown(
                 actions.space_choices(engine), value=first, label="Label space", elem_id="space"
             )

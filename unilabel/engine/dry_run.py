@@ -51,7 +51,9 @@ def _validation_sizes(
 ) -> Iterator[tuple[tuple[int, int], str]]:
     """Size of the first validation image of every dataset, as the network will see it."""
     for index, source in enumerate(sources):
-        samples = source.samples("val")[:1]
+        samples = source.list_samples("val")[:1]
+        if not samples:
+            continue
         item = build_eval_loader(cfg, source, index, samples).dataset[0]
         yield tuple(item["image"].shape[1:]), source.name
 

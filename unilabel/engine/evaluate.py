@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from unilabel.core.label_space import UNIFIED
 from unilabel.core.metrics import iou_from_confusion, mean_iou
 from unilabel.core.relations import RelationTruth
 from unilabel.data.build import build_eval_loader
-from unilabel.data.sources import DatasetSource, read_id_png, resolve_file
+from unilabel.data.label_files import read_id_png
+from unilabel.data.sources import DatasetSource, resolve_file
 from unilabel.evaluation.atoms import read_atoms, score_atoms
 from unilabel.evaluation.sem_seg import SpaceConfusionEvaluator, through_mapping
 from unilabel.modeling.meta_arch import UniLabelSegmentor
@@ -45,8 +46,9 @@ def evaluate_model(
         mapping: links of the unified labels, None for a multi-head model.
 
     Returns:
-        ``datasets.<name>.{miou, iou, images}`` and, with unified labels, ``unified_miou`` (plain
-        arg max over unified labels, then their class); ``mean_miou``, ``mean_unified_miou``;
+        ``datasets.<name>.{miou, iou, images, unseen, counted}`` and, with unified labels,
+        ``unified_miou`` (plain arg max over unified labels, then their class); ``mean_miou`` and
+        ``mean_unified_miou`` over those that are ``counted``;
         ``relations`` where truth is given; ``unified`` (atom scores) where the world has atoms.
     """
     results = score_datasets(cfg, model, sources, mapping)
@@ -76,14 +78,27 @@ def score_datasets(
     """
     results: dict[str, Any] = {"datasets": {}}
     for source in sources:
+        if not source.has("val"):
+            continue  # said at the start, see check_first_samples
         spaces = [source.name] + ([UNIFIED] if mapping is not None else [])
         confusion = count(cfg, model, source, "val", spaces)
         results["datasets"][source.name] = _scores(source, confusion, mapping)
-    scores = results["datasets"].values()
-    results["mean_miou"] = mean([s["miou"] for s in scores])
+    for name, entry in results["datasets"].items():
+        if not entry["counted"]:
+            logger.warning(
+                "%s: its validation labels hold fewer than two classes, so any constant answer is "
+                "right; its score is not part of the mean",
+                name,
+            )
+    results["mean_miou"] = mean_over_datasets(results["datasets"])
     if mapping is not None:
-        results["mean_unified_miou"] = mean([s["unified_miou"] for s in scores])
+        results["mean_unified_miou"] = mean_over_datasets(results["datasets"], "unified_miou")
     return results
+
+
+def mean_over_datasets(entries: Mapping[str, Any], key: str = "miou") -> float | None:
+    """Mean over the datasets whose validation labels can tell a right answer from a constant."""
+    return mean([entry[key] for entry in entries.values() if entry["counted"]])
 
 
 def relations_file(cfg: CfgNode) -> str:
@@ -142,6 +157,8 @@ def _scores(
         "miou": _number(mean_iou(own)),
         "iou": {n: _number(100 * v) for n, v in zip(names, iou_from_confusion(own), strict=True)},
         "images": len(source.samples("val")),
+        "unseen": [n for n, seen in zip(names, own.sum(1) > 0, strict=True) if not seen],
+        "counted": int((own.sum(1) > 0).sum()) > 1,
     }
     if mapping is not None:
         read = through_mapping(confusion[UNIFIED], mapping.class_of(source.name), len(names))

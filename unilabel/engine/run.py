@@ -33,7 +33,7 @@ from unilabel.data.sources import DatasetSource
 from unilabel.engine import distributed
 from unilabel.engine.checkpoint import CheckpointKeeper, finished_model, save_file
 from unilabel.engine.dry_run import check_network
-from unilabel.engine.evaluate import evaluate_model, mean
+from unilabel.engine.evaluate import evaluate_model, mean_over_datasets
 from unilabel.engine.expected import check_expectations, verify_results
 from unilabel.engine.hooks import CheckpointHook, ProgressHook
 from unilabel.engine.loading import load_model
@@ -177,7 +177,7 @@ def _train_single_models(cfg: CfgNode, config_file: str, resume: bool) -> dict[s
         part = train(one, config_file, resume)
         results.setdefault("datasets", {}).update(part["datasets"])
         results.setdefault("stages", []).extend({**s, "dataset": name} for s in part["stages"])
-    results["mean_miou"] = mean([entry["miou"] for entry in results["datasets"].values()])
+    results["mean_miou"] = mean_over_datasets(results["datasets"])
     results = {**describe_run(cfg, config_file), **results}
     _write_results(cfg, "results.json", results)
     return results
@@ -232,7 +232,9 @@ def report(results: dict[str, Any]) -> str:
     rows.append(("mean", results["mean_miou"], results.get("mean_unified_miou")))
     for name, *scores in rows:
         miou, unified = ("-" if s is None else f"{s:.2f}" for s in scores)
-        lines.append(f"{name:<16} {miou:>7} {unified:>15}")
+        counted = results["datasets"].get(name, {}).get("counted", True)
+        note = "" if counted else "  not in the mean: its labels hold fewer than two classes"
+        lines.append(f"{name:<16} {miou:>7} {unified:>15}{note}")
     if results.get("best"):
         best = results["best"]
         lines.append(

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from unilabel.core.errors import UniLabelError
-from unilabel.data.sources import IMAGE_SUFFIXES
+from unilabel.data.images import IMAGE_SUFFIXES
 
 PHOTO_SUFFIXES = tuple(dict.fromkeys((*IMAGE_SUFFIXES, ".jfif", ".jpe")))
 MAX_FILES = 5_000_000

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from unilabel.core.errors import UniLabelError
 from unilabel.data.dataset_files import walk_files
-from unilabel.data.sources import IMAGE_SUFFIXES
+from unilabel.data.images import IMAGE_SUFFIXES
 from unilabel.data.split_rules import wilddash_country_is_val
 from unilabel.submission.formats import Benchmark
 

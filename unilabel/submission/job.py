@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import atomic_path, read_json, write_json
-from unilabel.data.sources import read_image
+from unilabel.data.images import read_image
 from unilabel.submission.archive import write_archive
 from unilabel.submission.checking import ArchiveReport, check_archive
 from unilabel.submission.formats import Benchmark

@@ -16,7 +16,8 @@ from PIL import Image
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
-from unilabel.data.sources import read_id_png, read_image
+from unilabel.data.images import read_image
+from unilabel.data.label_files import read_id_png
 from unilabel.submission.scorer import NO_INSTANCES, cityscapes_instances
 from unilabel.submission.wilddash import MAX_RAW_ID, folding
 

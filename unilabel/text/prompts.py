@@ -35,11 +35,11 @@ def label_texts(label_spaces: LabelSpaceSet, mode: str = "prompt+description") -
     """C texts, one per class, in the order of ``label_spaces``.
 
     Args:
-        label_spaces: K label spaces; the modes with a description need one for every class.
+        label_spaces: K label spaces; where a class has no description, its name stands for it.
         mode: ``name``, ``prompt``, ``description`` or ``prompt+description``.
 
     Raises:
-        UniLabelError: the mode is unknown, or it needs descriptions that a dataset does not have.
+        UniLabelError: the mode is unknown.
     """
     if mode not in MODES:
         raise UniLabelError(f"text mode {mode!r} is unknown; choose one of {', '.join(MODES)}.")
@@ -61,15 +61,20 @@ def _texts(space: LabelSpace, mode: str) -> list[str]:
     display = space.display_name or space.name
     if mode == "prompt":
         return [label_prompt(name, display) for name in space.class_names]
-    if not space.descriptions:
-        raise UniLabelError(
-            f"dataset {space.name!r} has no class descriptions, which text mode {mode!r} needs. "
-            'Add a "description" to every class in its classes.json, give a descriptions file, or '
-            "use the mode 'prompt'."
+    texts = space.descriptions or ("",) * space.num_classes
+    missing = texts.count("")
+    if missing:
+        logger.warning(
+            "dataset %r: %d of %d classes have no description, which text mode %r uses; their "
+            'names are used instead ("description" in classes.json, or DATASETS.DESCRIPTIONS).',
+            space.name,
+            missing,
+            space.num_classes,
+            mode,
         )
+    pairs = list(zip(space.class_names, texts, strict=True))
     if mode == "description":
-        return list(space.descriptions)
-    pairs = zip(space.class_names, space.descriptions, strict=True)
+        return [text or name for name, text in pairs]
     return [label_prompt(name, display, text) for name, text in pairs]
 
 

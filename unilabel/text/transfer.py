@@ -25,7 +25,7 @@ def transfer_texts(label_spaces: LabelSpaceSet) -> tuple[list[str], str]:
     Args:
         label_spaces: those of the model, then the unseen one.
     """
-    if all(space.descriptions for space in label_spaces):
+    if all(space.described for space in label_spaces):
         return merge_texts(label_spaces), "names and descriptions"
     names = [" or ".join(name_parts(n)) for s in label_spaces for n in s.class_names]
     return [f"An image of {n}." for n in names], "names"

@@ -1,0 +1,353 @@
+"""A person's own folder, ``images/``, ``labels/`` and ``classes.json``, as a dataset.
+
+One scanner for training and check. Whatever does not pair or is not used is said in one line for
+each folder, with counts, the first names and the line of ``classes.json`` that mends it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from unilabel.core.errors import UniLabelError
+from unilabel.data.class_list import ClassList, read_class_list
+from unilabel.data.dataset_files import PairedFiles, walk_files
+from unilabel.data.images import IMAGE_SUFFIXES, ImageReader
+from unilabel.data.label_files import LABEL_SUFFIXES
+from unilabel.data.sources import SPLITS, DatasetSource, Sample, resolve_folder
+from unilabel.data.value_decoder import ValueDecoder
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+}
+_NAMES = 3  # file names that a line shows
+_JUNK = {"thumbs.db", "desktop.ini"}
+
+
+def folder_source(folder: str) -> DatasetSource:
+    """The dataset of a folder that has a ``classes.json``.
+
+    Raises:
+        UniLabelError: the folder or its class list is wrong.
+    """
+    files = folder_files(folder)
+    classes = files.classes
+    return DatasetSource(
+        classes.space,
+        files,
+        ValueDecoder(classes),
+        files.root,
+        ImageReader(classes.image_scale, classes.max_pixels),
+        files.remarks,
+    )
+
+
+def folder_files(folder: str) -> FolderFiles:
+    """The lister of a folder that has a ``classes.json``.
+
+    Raises:
+        UniLabelError: the folder or its class list is wrong.
+    """
+    root = resolve_folder(folder)
+    return FolderFiles(str(root), read_class_list(root / "classes.json"))
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """Lists the samples of a folder; plain data, so that it travels to worker processes.
+
+    Attributes:
+        root: the folder.
+        classes: content of its ``classes.json``.
+    """
+
+    root: str
+    classes: ClassList
+
+    def __call__(self, split: str) -> list[Sample]:
+        """Samples of a split, sorted; none if the folder has no val part.
+
+        Raises:
+            UniLabelError: files do not pair, or there is nothing to train on.
+        """
+        found = self.scan(split)
+        if not found.wanted and split == "train":
+            raise UniLabelError(
+                f"dataset {self.classes.space.name!r} has no images to train on: none in "
+                f"{self._base('images', split)[0]}; expected files {', '.join(IMAGE_SUFFIXES)} "
+                "there, and label maps of the same names below labels."
+            )
+        return found.samples()
+
+    def scan(self, split: str) -> FolderSplit:
+        """All files of a split, paired by their path below the split's folder without suffix.
+
+        Raises:
+            UniLabelError: two files have one key, or the wish for a split cannot be met.
+        """
+        if split not in SPLITS:
+            raise UniLabelError(
+                f"there is no split {split!r}; expected one of {', '.join(SPLITS)}."
+            )
+        choice = self.classes.split
+        self._check_choice()
+        image_base, image_known = self._base("images", split)
+        label_base, label_known = self._base("labels", split)
+        images = _by_key(image_base, IMAGE_SUFFIXES, "") if image_known else {}
+        labels = (
+            _by_key(label_base, LABEL_SUFFIXES, self.classes.label_suffix) if label_known else {}
+        )
+        keys = set(images) | set(labels)
+        wanted = keys if choice is None else choice.select(Path(self.root), split, keys)
+        return FolderSplit(
+            self.classes.space.name,
+            frozenset(wanted),
+            images,
+            labels,
+            image_base,
+            label_base,
+            classes_file=self.classes.path,
+        )
+
+    def remarks(self) -> list[str]:
+        """What is not used, one line for each folder, and that there is nothing to evaluate on."""
+        lines = [line for kind in ("images", "labels") for line in self._unused(kind)]
+        if not self.scan("val").wanted:
+            lines.append(
+                f"dataset {self.classes.space.name!r} has no val part: it is trained on and not "
+                f'evaluated. A part of its files becomes val with "split": {{"val": 0.2, "by": '
+                f'"file"}} in {self.classes.path} ("folder": whole subfolders){self._lists()}.'
+            )
+        return lines
+
+    def _lists(self) -> str:
+        """The line for list files that lie where the common forms have them."""
+        for folder in ("", "ImageSets/", "ImageSets/Segmentation/"):
+            names = [f"{folder}{split}.txt" for split in SPLITS]
+            if all((Path(self.root) / name).is_file() for name in names):
+                return f'; or by the lists that are there, "split": {{"train": "{names[0]}", ' + (
+                    f'"val": "{names[1]}"}}'
+                )
+        return ""
+
+    def _check_choice(self) -> None:
+        choice = self.classes.split
+        folder = (
+            None if choice is None or choice.lists else _split_folder(self._top("images"), "val")
+        )
+        if folder is not None:
+            raise UniLabelError(
+                f'{self.classes.path}: "split" wants a part of the training files as val, but '
+                f"{folder} is there already; remove one of the two."
+            )
+
+    def _top(self, kind: str) -> Path:
+        return Path(self.root) / kind
+
+    def _base(self, kind: str, split: str) -> tuple[str, bool]:
+        """The folder of a split's files, and whether it may hold some."""
+        top = self._top(kind)
+        folders = {s: _split_folder(top, s) for s in SPLITS}
+        choice = self.classes.split
+        if choice is not None and choice.lists:
+            return str(top), True
+        if choice is not None:
+            return str(folders["train"] or top), True
+        if not any(folders.values()):  # flat: all is for training
+            return str(top), split == "train"
+        return str(folders[split] or top / split), folders[split] is not None
+
+    def _unused(self, kind: str) -> Iterator[str]:
+        suffixes = IMAGE_SUFFIXES if kind == "images" else LABEL_SUFFIXES
+        suffix = "" if kind == "images" else self.classes.label_suffix
+        used: set[str] = set()
+        for split in SPLITS:
+            _, known = self._base(kind, split)
+            if known:
+                scan = self.scan(split)
+                table = scan.images if kind == "images" else scan.labels
+                lists = self.classes.split is not None and bool(self.classes.split.lists)
+                used |= {p for k, p in table.items() if not lists or k in scan.wanted}
+        groups: dict[tuple[str, str], list[str]] = {}
+        top = str(self._top(kind))
+        for path in _walk(top):
+            if path in used:
+                continue
+            below = os.path.relpath(path, top).split(os.sep)
+            place = os.path.join(top, below[0]) if len(below) > 1 else top
+            lower = path.lower()
+            if not lower.endswith(suffixes):
+                why = f"no {'image' if kind == 'images' else 'label'} format that is read"
+            elif suffix and not os.path.splitext(path)[0].endswith(suffix):
+                why = f'their names do not end in "{suffix}" ("label_suffix")'
+            else:
+                why = "in no part of the dataset (train or val)"
+            groups.setdefault((place, why), []).append(path)
+        for (place, why), paths in groups.items():
+            yield (
+                f"dataset {self.classes.space.name!r}: {_count(len(paths), 'file')} in {place} "
+                f"{'is' if len(paths) == 1 else 'are'} not used ({why}): {_first(paths)}."
+            )
+
+
+@dataclass(frozen=True)
+class FolderSplit(PairedFiles):
+    """One split of an own folder; what is missing is told in one line for each folder."""
+
+    classes_file: str = ""
+
+    def missing_labels(self) -> list[str]:
+        """The line about images without a label, if there are any."""
+        lonely = sorted(k for k in self.wanted if k in self.images and k not in self.labels)
+        if not lonely:
+            return []
+        names = _first(self.images[k] for k in lonely)
+        return [
+            f"dataset {self.dataset!r}: {_count(len(lonely), 'image')} in {self.image_place} "
+            f"{'has' if len(lonely) == 1 else 'have'} no label in {self.label_place}: {names}; "
+            f"{self._cure_for_labels(lonely)}"
+        ]
+
+    def missing_images(self) -> list[str]:
+        """The lines about labels, and entries of a list, without an image.
+
+        There is none where that of :meth:`missing_labels` tells the cure for both.
+        """
+        listed = sorted(k for k in self.wanted if k not in self.images and k not in self.labels)
+        lonely = self._lonely_labels()
+        lines = []
+        if lonely and self._suffix() is None:
+            lines.append(
+                f"dataset {self.dataset!r}: {_count(len(lonely), 'label')} in {self.label_place} "
+                f"{'has' if len(lonely) == 1 else 'have'} no image in {self.image_place}: "
+                f"{_first(self.labels[k] for k in lonely)}; add the images or move the labels away"
+            )
+        if listed:
+            lines.append(
+                f"dataset {self.dataset!r}: {_count(len(listed), 'entry', 'entries')} of the list "
+                f"of its split {'has' if len(listed) == 1 else 'have'} no image below "
+                f"{self.image_place}: {_first(listed)}; correct the list or add the images"
+            )
+        return lines
+
+    def samples(self) -> list[Sample]:
+        """All samples.
+
+        Raises:
+            UniLabelError: a file is missing.
+        """
+        missing = self.missing_labels() + self.missing_images()
+        if missing:
+            raise UniLabelError(". ".join(missing) + ".")
+        return self.complete()
+
+    def _lonely_labels(self) -> list[str]:
+        return sorted(k for k in self.wanted if k in self.labels and k not in self.images)
+
+    def _suffix(self) -> str | None:
+        """What the names of most unpaired labels have behind the name of an image."""
+        endings: Counter[str] = Counter()
+        for key in self._lonely_labels():
+            for end in range(len(key) - 1, 0, -1):
+                if key[:end] in self.images:
+                    endings[key[end:]] += 1
+                    break
+        ending, count = endings.most_common(1)[0] if endings else ("", 0)
+        return ending if "/" not in ending and 2 * count > len(self._lonely_labels()) else None
+
+    def _cure_for_labels(self, lonely: list[str]) -> str:
+        suffix = self._suffix()
+        if suffix is not None:
+            return (
+                f'the names of the labels end in "{suffix}": add "label_suffix": "{suffix}" to '
+                f"{self.classes_file}, or rename them"
+            )
+        if not os.path.isdir(self.label_place):
+            return "there is no such folder of labels: add it, with label maps of the same names"
+        others = Counter(os.path.splitext(p)[1].lower() for p in _walk(self.label_place))
+        for known in LABEL_SUFFIXES:
+            others.pop(known, None)
+        if not self.labels and others:
+            kind, count = others.most_common(1)[0]
+            return f"there are {count} files {kind} instead: {_other_form(kind)}"
+        names = {os.path.basename(k) for k in self._lonely_labels()}
+        if any(os.path.basename(k) in names for k in lonely):
+            return (
+                "labels of these names lie in other subfolders: use the same subfolders for images "
+                "and labels"
+            )
+        return "add the labels or move the images away"
+
+
+def _other_form(suffix: str) -> str:
+    if suffix == ".npy":
+        return (
+            "NumPy arrays are not read, save each as PNG, for example with "
+            "PIL.Image.fromarray(numpy.load(file).astype('uint8')).save(name + '.png')"
+        )
+    if suffix in IMAGE_SUFFIXES:
+        return "this format changes ids when it is saved; write the labels as PNG from their source"
+    return (
+        f"expected label maps {', '.join(LABEL_SUFFIXES)}; annotations of other forms are "
+        "converted by tools/import_dataset.py"
+    )
+
+
+def _split_folder(top: Path, split: str) -> Path | None:
+    """The subfolder of a split by any of its names.
+
+    Raises:
+        UniLabelError: there are two.
+    """
+    try:
+        found = [
+            p for p in sorted(top.iterdir()) if p.name.lower() in ALIASES[split] and p.is_dir()
+        ]
+    except OSError:
+        return None
+    if len(found) > 1:
+        raise UniLabelError(
+            f"{found[0]} and {found[1]} would both be the split {split!r}; rename one of them."
+        )
+    return found[0] if found else None
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for path in sorted(walk_files(folder)):
+        below = path[len(folder) + 1 :].split(os.sep)
+        if below[-1].lower() not in _JUNK and not any(part.startswith(".") for part in below):
+            yield path
+
+
+def _by_key(base: str, suffixes: tuple[str, ...], ending: str) -> dict[str, str]:
+    """Key -> path of the files with one of the suffixes whose stem has the ending.
+
+    Raises:
+        UniLabelError: two files have one key.
+    """
+    found: dict[str, str] = {}
+    for path in _walk(base):
+        stem, suffix = os.path.splitext(path)
+        if suffix.lower() not in suffixes or not stem.endswith(ending):
+            continue
+        key = stem[len(base) + 1 : len(stem) - len(ending)].replace(os.sep, "/")
+        if key in found:
+            raise UniLabelError(
+                f"{found[key]} and {path} have the same name apart from the suffix; rename or "
+                "remove one."
+            )
+        found[key] = path
+    return found
+
+
+def _first(names: Iterable[str]) -> str:
+    names = [os.path.basename(n) for n in names]
+    return ", ".join(names[:_NAMES]) + (", ..." if len(names) > _NAMES else "")
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
