@@ -129,7 +129,6 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.UNIFY.NODE_PENALTY = 0.5  # lambda of Eq. (10)
     cfg.UNIFY.TAU = 0.4  # allowed loss of recall in a merge (authors' code)
     cfg.UNIFY.MERGE_SCORE = "recall"  # or iou, Eq. (11)
-    cfg.UNIFY.CLUSTER_EPS = 0.4  # DBSCAN radius of text_cluster, cosine distance
     cfg.UNIFY.CACHE_PIXELS = 60000  # cached pixel embeddings of each dataset
     cfg.UNIFY.CACHE_IMAGES = 400  # training images of each dataset that they come from
     cfg.UNIFY.FIT_ITERATIONS = 400  # steps that fit X_u on cached embeddings; 0: none
@@ -161,7 +160,6 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.GRAPH.PIXELS = 512  # pixels of each dataset in a step
     cfg.GRAPH.LR = 0.003
     cfg.GRAPH.EDGE_LR = 0.003
-    cfg.GRAPH.WEIGHT_DECAY = 0.0
     cfg.GRAPH.HARD_SHARE = 0.75  # the loss turns from soft to solved mapping until here; 0: soft
     cfg.GRAPH.SOLVE_PERIOD = 100  # iterations between two solves while it turns
     cfg.GRAPH.CLIP_GRADIENT = 0.0  # largest gradient norm; 0: no limit

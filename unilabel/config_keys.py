@@ -18,6 +18,8 @@ WORD_LISTS = ("DATASETS.NAMES", "DATASETS.CUSTOM", "DATASETS.ONLY")
 REMOVED = {  # keys of 0.1.0 -> why they are gone
     "LOSS.HEADS_WEIGHT": "heads beside the unified labels measured nothing",
     "UNIFY.FIT_ANCHOR": "a hold of the fit measured nothing",
+    "UNIFY.CLUSTER_EPS": "nothing ever set it; text_cluster has one radius",
+    "GRAPH.WEIGHT_DECAY": "nothing ever set it; the label graph has no weight decay",
     "UNIFY.SIGNATURE_SHARE": "UNIFY.NODES signature measured nothing",
 }
 

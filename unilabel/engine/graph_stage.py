@@ -92,7 +92,7 @@ class GraphLearner:
         others = [p for n, p in graph.named_parameters() if n not in edges]
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": others, "lr": cfg.GRAPH.LR, "weight_decay": cfg.GRAPH.WEIGHT_DECAY},
+                {"params": others, "lr": cfg.GRAPH.LR, "weight_decay": 0.0},
                 {"params": self.edges, "lr": cfg.GRAPH.EDGE_LR, "weight_decay": 0.0},
             ]
         )

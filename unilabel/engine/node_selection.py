@@ -25,6 +25,8 @@ from unilabel.data.sources import resolve_file
 from unilabel.engine.pixel_cache import PixelCache
 from unilabel.text.taxonomy import cluster_nodes, name_nodes
 
+CLUSTER_EPS = 0.4  # DBSCAN radius of text_cluster, cosine distance
+
 
 @dataclass
 class NodeProposal:
@@ -76,7 +78,7 @@ def propose_nodes(
     if u.NODES == "names":
         return NodeProposal(_as_links(name_nodes(label_spaces)), None, "text")
     if u.NODES == "text_cluster":
-        nodes = cluster_nodes(label_spaces, text_features, u.CLUSTER_EPS)
+        nodes = cluster_nodes(label_spaces, text_features, CLUSTER_EPS)
         return NodeProposal(_as_links(nodes), evidence.text_similarity(text_features), "text")
     if u.NODES == "relations":
         truth = RelationTruth.from_json(resolve_file(cfg.DATASETS.RELATIONS), label_spaces)
