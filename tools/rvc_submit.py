@@ -15,16 +15,13 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
-from tqdm import tqdm  # noqa: E402
-
 from unilabel.submission.command import add_submit_options, check, submit  # noqa: E402
 from unilabel.submission.formats import Benchmark, benchmark_names, get_benchmark  # noqa: E402
-from unilabel.submission.running import run_tool  # noqa: E402
+from unilabel.submission.running import run_tool, show_progress  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,11 +70,6 @@ def print_formats() -> None:
             print(f"  --values: {' (default), '.join(benchmark.readings)}")
         print(f"  verified: {benchmark.verified}")
         print(f"  unverified: {benchmark.unverified}")
-
-
-def show_progress(items: Iterable[Any], before: int, total: int) -> Iterable[Any]:
-    """A progress bar that counts what an earlier process did."""
-    return tqdm(items, total=total, initial=before, unit="frame", dynamic_ncols=True)
 
 
 if __name__ == "__main__":

@@ -25,16 +25,13 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
-from tqdm import tqdm  # noqa: E402
-
 from unilabel.submission.command import add_submit_options, check, submit  # noqa: E402
 from unilabel.submission.formats import Benchmark, get_benchmark  # noqa: E402
-from unilabel.submission.running import run_tool  # noqa: E402
+from unilabel.submission.running import run_tool, show_progress  # noqa: E402
 from unilabel.submission.wilddash import DATASET  # noqa: E402
 
 
@@ -50,6 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="all",
         help="public frames: only the countries of a split (default: all)",
     )
+    parser.add_argument(
+        "--panoptic",
+        metavar="FILE",
+        help="write a panoptic archive from the label maps as well: things are connected parts",
+    )
     args = parser.parse_args(argv)
     benchmark = get_benchmark(DATASET)
     return run_tool(
@@ -62,11 +64,6 @@ def _run(args: argparse.Namespace, benchmark: Benchmark) -> int:
         return 0 if check(args, benchmark, print) else 1
     submit(args, benchmark, print, show_progress)
     return 0
-
-
-def show_progress(items: Iterable[Any], before: int, total: int) -> Iterable[Any]:
-    """A progress bar that counts what an earlier process did."""
-    return tqdm(items, total=total, initial=before, unit="frame", dynamic_ncols=True)
 
 
 if __name__ == "__main__":

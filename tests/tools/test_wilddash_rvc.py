@@ -91,7 +91,8 @@ def test_learned_answers_in_the_ids_of_the_benchmark(
     assert tool(options) == 0
     printed = capsys.readouterr().out
     assert "mapping: learned" in printed
-    assert printed.startswith("size of the images for the network: each image's own: as the model")
+    assert printed.startswith("size of the images for the network: ")
+    assert "as the model was tested (INPUT.TEST_SHORT_SIDE" in printed.splitlines()[0]
     assert "look up before the upload" in printed
     benchmark = get_benchmark(name)
     predictor = build_predictor(weights)

@@ -14,16 +14,18 @@ _UNIX = 3
 _LEVEL = 6
 
 
-def write_archive(path: Path, members: Iterable[tuple[str, Path]]) -> None:
+def write_archive(path: Path, members: Iterable[tuple[str, Path | bytes]]) -> None:
     """Write a zip file atomically; one member is in memory at a time.
 
     Args:
         path: file to write.
-        members: name inside the archive and file, in the order in which they are stored.
+        members: name inside the archive and its content (or the file that holds it), in the order
+            in which they are stored.
     """
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, file in members:
+        for name, content in members:
+            data = content.read_bytes() if isinstance(content, Path) else content
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system, entry.external_attr = _UNIX, _MODE
             entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, file.read_bytes(), compresslevel=_LEVEL)
+            archive.writestr(entry, data, compresslevel=_LEVEL)

@@ -6,16 +6,20 @@ Letters: B steps of the threshold, L ids 0..L-1 of the benchmark.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unilabel.core.errors import UniLabelError
-from unilabel.submission.labeller import Labeller
+from unilabel.core.label_space import IGNORE
 from unilabel.submission.wilddash import VOID, scored_classes
 
+if TYPE_CHECKING:  # the network is slow to import; the command line is read before
+    from unilabel.submission.labeller import Labeller
+
 STEPS = 100
-IGNORED = 255  # in the ground truth of :meth:`ThresholdSweep.add`
+KEPT = 0.9  # share of the labelled pixels below which a threshold loses too much
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class ThresholdSweep:
             values = part.values.masked_fill(part.void, VOID).cpu().numpy()
             # rounded down: a pixel of bin b stays a class for the thresholds up to b / STEPS
             bins = (part.confidence.cpu().numpy() * STEPS).astype(np.int64).clip(0, STEPS)
-            known = rows != IGNORED
+            known = rows != IGNORE
             joint = (bins[known] * self._size + rows[known]) * self._size + values[known]
             self._counts += np.bincount(joint, minlength=self._counts.size).reshape(
                 self._counts.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,8 +14,15 @@ from unilabel.core.errors import UniLabelError
 from unilabel.submission.arguments import add_model_options, build_labeller, size_note
 from unilabel.submission.checking import ArchiveReport, check_archive
 from unilabel.submission.formats import Benchmark
-from unilabel.submission.frames import Frame, country_split, frame_notes, list_frames
+from unilabel.submission.frames import (
+    Frame,
+    country_split,
+    frame_notes,
+    frame_size,
+    list_frames,
+)
 from unilabel.submission.job import SubmissionJob, file_digest
+from unilabel.submission.panoptic import MIN_PIXELS, write_panoptic
 from unilabel.submission.wilddash import BENCHMARK_NAME, DATASET
 
 if TYPE_CHECKING:  # the network is slow to import; the command line is read before
@@ -121,6 +129,10 @@ def submit(
         raise UniLabelError("give --images DIR and --output FILE.zip.")
     frames = _frames(args, benchmark)
     notes = frame_notes(frames, benchmark)
+    with suppress(UniLabelError):  # a frame that cannot be read is named later, with the others
+        width, height = frame_size(frames[0].path)
+        if fit := labeller.predictor.size_note((height, width), labeller.options.short_side):
+            notes.append(f"{frames[0].path}: {fit}")
     for note in notes:
         say(f"note: {note}")
     folder = layout_folder(args.layout)
@@ -129,8 +141,20 @@ def submit(
             say(f"note: {job.lock.stale} left {job.lock.path} behind; it no longer runs")
         if args.resume and job.finished():
             say(f"{job.output} is complete already")
-            return
-        _work(job, args, labeller, notes, say, progress)
+        else:
+            _work(job, args, labeller, notes, say, progress)
+    _write_panoptic(args, say)
+
+
+def _write_panoptic(args: argparse.Namespace, say: Say) -> None:
+    """``--panoptic``, an option of WildDash 2 alone."""
+    target = getattr(args, "panoptic", None)
+    if target:
+        segments = write_panoptic(args.output, target)
+        say(
+            f"{target}: {segments} segments; things are connected parts of at least {MIN_PIXELS} "
+            "pixels. Look up before the upload: the names inside the archive"
+        )
 
 
 def _work(

@@ -1,9 +1,12 @@
-"""How a command line tool ends: mistakes and Ctrl-C are one line, not a traceback."""
+"""How a command line tool runs and ends: mistakes and Ctrl-C are one line, not a traceback."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tqdm import tqdm
 
 from unilabel.core.errors import UniLabelError
 
@@ -28,3 +31,8 @@ def run_tool(action: Callable[[], int], after_interrupt: str = "") -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted{': ' if after_interrupt else ''}{after_interrupt}\n")
         return INTERRUPTED
+
+
+def show_progress(items: Iterable[Any], before: int, total: int) -> Iterable[Any]:
+    """A progress bar that counts what an earlier process did."""
+    return tqdm(items, total=total, initial=before, unit="frame", dynamic_ncols=True)
