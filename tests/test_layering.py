@@ -50,6 +50,15 @@ LAYERS = {
     },
     "predictor": {"core", "modeling", "data", "engine.loading"},
     "submission": {"core", "text", "modeling", "data", "predictor"},
+    "harmonize": {
+        "core",
+        "data",
+        "modeling",
+        "engine.loading",
+        "predictor",
+        "visual",
+        "importers.links",
+    },
     "demo_app": {"core", "text", "modeling", "data", "predictor", "visual"},
     "__init__": set(),
 }

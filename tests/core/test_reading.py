@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from unilabel.core import reading
 from unilabel.core.errors import UniLabelError
 from unilabel.core.grid import CellGrid
-from unilabel.core.projection import dataset_logits
 from unilabel.core.label_space import IGNORE
+from unilabel.core.projection import dataset_logits
 from unilabel.core.reading import class_rows, interpolated, read_constrained, read_labels
 
 SIZES = [(13, 17), (1, 5), (40, 1), (3, 4), (64, 48)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -85,3 +86,12 @@ def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_JSON_BYTES) -> 
         return json.loads(text.decode("utf-8-sig"))  # some editors write a byte order mark
     except (ValueError, RecursionError) as error:  # ValueError: also numbers of too many digits
         raise UniLabelError(f"{file} is not valid JSON ({error}).") from error
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, hexadecimal; a block of it is in memory at a time."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import pickle
@@ -14,7 +13,7 @@ import torch
 from detectron2.config import CfgNode
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, read_json, write_json
+from unilabel.core.io import atomic_path, file_digest, read_json, write_json
 from unilabel.core.unified_space import MAX_UNIFIED, UnifiedLabelSpace
 
 if TYPE_CHECKING:
@@ -53,15 +52,6 @@ def finished_model(
         "label_space": None if space is None else space.to_dict(),
         "config": cfg.dump(),
     }
-
-
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:

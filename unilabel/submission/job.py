@@ -6,7 +6,6 @@ when it is complete and checked.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, read_json, write_json
+from unilabel.core.io import atomic_path, file_digest, read_json, write_json
 from unilabel.data.images import read_image
 from unilabel.submission.archive import write_archive
 from unilabel.submission.checking import ArchiveReport, check_archive
@@ -252,15 +251,6 @@ class SubmissionJob:
 
     def _result(self, frame: Frame) -> Path:
         return self._results() / frame.file_name
-
-
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _require_same(old: Any, settings: dict[str, Any], contents: dict[str, str], work: Path) -> None:

@@ -1,0 +1,480 @@
+"""Whole folders: the guarantee, the same bytes whatever happens, and what a person is told.
+
+The model has random weights and the true label space of the toy world: its answers are wild, which
+is the hardest case for the guarantee.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("detectron2")
+
+from unilabel.core import io
+from unilabel.core.io import read_json, write_json
+from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
+from unilabel.core.transfer import TransferMapping
+from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.data.folders import folder_source
+from unilabel.predictor import UniLabelPredictor, build_predictor
+
+pytestmark = pytest.mark.d2
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import harmonize
+    finally:
+        sys.path.pop(0)
+    return harmonize
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("world")
+    write_toy_world(root, 3, 3, 2)
+    return root
+
+
+def folders(world: Path, *names: str) -> list[str]:
+    return ["--folders", *(str(world / name) for name in names or TOY_DATASETS)]
+
+
+@pytest.fixture(scope="module")
+def call(tool: ModuleType, toy_weights: Path):
+    def run(output: Path, *more: str) -> int:
+        base = ["--weights", str(toy_weights), "--output", str(output), "--workers", "1"]
+        return tool.main([*base, *map(str, more)])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def merged(call, world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("out") / "merged"
+    assert call(output, *folders(world)) == 0
+    return output
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but the links, which are compared by where they lead."""
+    return {
+        str(p.relative_to(folder)): os.readlink(p).encode() if p.is_symlink() else p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_symlink() or p.is_file()
+    }
+
+
+def check(tool: ModuleType, folder: Path, *more: str) -> int:
+    return tool.main(["--check", str(folder), "--workers", "1", *more])
+
+
+def test_every_pixel_gives_back_the_class_that_was_drawn(
+    merged: Path, world: Path, tool: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the code under test: labels, links and files are read and compared here."""
+    space = UnifiedLabelSpace.load(merged / "label_space.json")
+    pixels = finer = 0
+    for name in TOY_DATASETS:
+        class_of = space.mapping.class_of(name).numpy()
+        for file in sorted((world / name / "labels").glob("*/*.png")):
+            drawn = np.array(Image.open(file))
+            split = file.parent.name
+            with Image.open(merged / "labels" / split / f"{name}__{file.name}") as image:
+                assert image.mode == "P"
+                written = np.array(image)
+            known = drawn != 255
+            assert (written[~known] == 255).all()
+            assert (class_of[written[known]] == drawn[known]).all()
+            pixels += known.sum()
+            finer += len(np.unique(written[known])) > len(np.unique(drawn[known]))
+    assert finer > 10
+    assert check(tool, merged) == 0
+    assert f"{pixels} labelled pixels, {pixels} of them with a label here; 0 faults" in (
+        capsys.readouterr().out
+    )
+
+
+def test_the_result_is_a_dataset(merged: Path, world: Path) -> None:
+    source = folder_source(str(merged))
+    space = UnifiedLabelSpace.load(merged / "label_space.json")
+    assert source.label_space.class_names == space.names
+    assert source.label_space.colors == space.colors
+    assert len(source.label_space.descriptions) == len(space.names)
+    samples = source.samples("train")
+    assert len(samples) == 3 * len(TOY_DATASETS)
+    assert source.decode_label(samples[0].label).shape == (96, 128)
+    image = next(s.image for s in samples if "toy_idd__" in s.image)
+    assert Path(image).resolve().parent == (world / "toy_idd/images/train").resolve()
+
+
+def test_what_became_of_the_pixels(merged: Path) -> None:
+    result = read_json(merged / "harmonize.json")
+    assert [d["name"] for d in result["datasets"]] == list(TOY_DATASETS)
+    for entry in result["datasets"]:
+        assert sum(entry["shares"].values()) == pytest.approx(1, abs=1e-5)
+        assert entry["pixels"] == 5 * 96 * 128
+        for row in entry["classes"]:
+            assert (
+                sum(row["labels"].values()) == row["pixels"]["certain"] + row["pixels"]["decided"]
+            )
+            assert (row["candidates"] == 1) == (row["pixels"]["decided"] == 0) or not row["labels"]
+    certain = [c for d in result["datasets"] for c in d["classes"] if c["pixels"]["certain"]]
+    assert {c["mean_confidence"] for c in certain} == {1.0}
+    assert "workers" not in json.dumps(result)
+
+
+def test_shards_and_workers_give_the_same_bytes(
+    merged: Path, call, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "merged"
+    for shard in ("2/3", "1/3"):
+        assert call(output, *folders(world), "--shard", shard) == 0
+    assert call(output, *folders(world), "--finish") == 2
+    assert "6 of 20 photos have no result yet" in capsys.readouterr().err
+    assert call(output, *folders(world), "--shard", "3/3", "--workers", "2") == 0
+    assert call(output, *folders(world), "--finish") == 0
+    assert contents(output) == contents(merged)
+    assert call(output, *folders(world), "--resume") == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_several_processes(merged: Path, call, world: Path, tmp_path: Path) -> None:
+    assert call(tmp_path / "merged", *folders(world), "--workers", "2") == 0
+    assert contents(tmp_path / "merged") == contents(merged)
+
+
+@pytest.mark.faults
+def test_killed_at_random_moments(merged: Path, call, world: Path, tmp_path: Path) -> None:
+    """Twenty times, wherever it is; each run goes on where the one before was."""
+    output, random = tmp_path / "merged", np.random.default_rng(0)
+    context, killed = multiprocessing.get_context("fork"), 0
+    arguments = (output, *folders(world), "--resume")
+    for kill in range(20):
+        process = context.Process(target=call, args=arguments)
+        process.start()
+        before = len(list(output.rglob("*")))
+        enough = before + int(random.integers(0, 8)) * (kill > 3)  # at first in the preparations
+        delay = float(random.uniform(0, 0.02))
+        while process.is_alive() and len(list(output.rglob("*"))) < max(enough, 1):
+            time.sleep(0.001)
+        time.sleep(delay)
+        process.kill()
+        process.join()
+        killed += process.exitcode != 0
+    assert killed == 20
+    left = 20 - len(list(output.glob("labels/*/*.png")))
+    assert 0 < left < 20  # they were killed at work
+    assert call(*arguments) == 0
+    assert contents(output) == contents(merged)
+
+
+def test_what_is_certain_costs_no_network_time(
+    call, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each class of toy_coarse is written in its own classes: one candidate everywhere."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(UniLabelPredictor, "encode", refuse)
+    output = tmp_path / "m"
+    assert call(output, *folders(world, "toy_coarse"), "--space", "toy_coarse") == 0
+    for file in sorted((world / "toy_coarse/labels/train").iterdir()):
+        with Image.open(output / f"labels/train/toy_coarse__{file.name}") as image:
+            assert (np.array(image) == np.array(Image.open(file))).all()
+    assert read_json(output / "harmonize.json")["datasets"][0]["photos_without_network"] == 5
+
+
+def test_in_the_classes_of_another_dataset(
+    tool: ModuleType, call, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Barriers of toy_fine have no class in toy_city."""
+    output = tmp_path / "m"
+    assert call(output, *folders(world, "toy_fine"), "--space", "toy_city") == 0
+    assert "the target has no class for it: barrier of toy_fine" in capsys.readouterr().out
+    city = list(TOY_DATASETS["toy_city"].items())
+    fine = list(TOY_DATASETS["toy_fine"].items())
+    for file in sorted((world / "toy_fine/labels/val").iterdir()):
+        drawn = np.array(Image.open(file))
+        written = np.array(Image.open(output / f"labels/val/toy_fine__{file.name}"))
+        for a, b in np.unique(np.stack([drawn.ravel(), written.ravel()]), axis=1).T:
+            if b != 255:
+                assert set(fine[a][1]) & set(city[b][1])
+            elif a != 255:
+                assert fine[a][0] == "barrier"
+    assert check(tool, output) == 0
+
+
+def test_filling_and_leaving_out_what_is_uncertain(
+    tool: ModuleType, call, world: Path, tmp_path: Path
+) -> None:
+    options = ["--fill-ignored", "0.2", "--void-below", "0.8", "--confidence"]
+    output = tmp_path / "m"
+    assert call(output, *folders(world, "toy_city", "toy_coarse"), *options) == 0
+    filled = voided = 0
+    for name in ("toy_city", "toy_coarse"):
+        for file in sorted((world / name / "labels").glob("*/*.png")):
+            part = f"{file.parent.name}/{name}__{file.name}"
+            drawn, written, sure = (
+                np.array(Image.open(p))
+                for p in (file, output / "labels" / part, output / "confidence" / part)
+            )
+            assert (sure[written == 255] == 0).all()
+            assert (sure[(drawn == 255) & (written != 255)] >= 51).all()
+            assert (sure[(drawn != 255) & (written != 255)] >= 203).all()
+            filled += ((drawn == 255) & (written != 255)).sum()
+            voided += ((drawn != 255) & (written == 255)).sum()
+    assert filled > 100
+    assert voided > 100
+    assert check(tool, output) == 0
+    result = read_json(output / "harmonize.json")["datasets"]
+    counted = sum(c["pixels"]["too_uncertain"] for d in result for c in d["classes"])
+    assert counted == voided
+    assert sum(d["shares"]["unlabelled_filled"] for d in result) > 0
+
+
+def test_a_changed_file_is_found(
+    merged: Path, tool: ModuleType, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "merged"
+    shutil.copytree(merged, folder, symlinks=True)
+    first, second, third = sorted((folder / "labels/val").iterdir())[:3]
+    with Image.open(first) as image:
+        values, palette = np.array(image), image.getpalette()
+    values[40, 60] = (values[40, 60] + 1) % 19
+    changed = Image.fromarray(values, "P")
+    changed.putpalette(palette)
+    changed.save(first)
+    second.unlink()
+    third.write_bytes(third.read_bytes()[:200])
+    (folder / "labels/val/stranger.png").write_bytes(first.read_bytes())
+    assert check(tool, folder) == 1
+    said = capsys.readouterr().out
+    assert f"{first}: 1 labelled pixels do not give back" in said
+    assert "4 faults" in said
+    space = read_json(folder / "label_space.json")
+    for entry in space["labels"]:
+        entry["links"]["toy_idd"] = None
+    space["labels"][0]["links"]["toy_idd"] = {"class": "sky"}
+    write_json(folder / "label_space.json", space)
+    assert check(tool, folder) == 2
+
+
+@pytest.fixture
+def broken(world: Path, tmp_path: Path) -> Path:
+    """A copy of one dataset, to be spoilt."""
+    shutil.copytree(world / "toy_idd", tmp_path / "toy_idd")
+    return tmp_path / "toy_idd"
+
+
+def spoil_size(folder: Path) -> str:
+    file = sorted((folder / "labels/train").iterdir())[1]
+    Image.fromarray(np.zeros((96, 127), np.uint8)).save(file)
+    return f"{file} 127x96; both must be equal"
+
+
+def spoil_label(folder: Path) -> str:
+    file = sorted((folder / "labels/train").iterdir())[1]
+    file.unlink()
+    return "toy_idd_train_0001.png has no label"
+
+
+def spoil_id(folder: Path) -> str:
+    file = sorted((folder / "labels/val").iterdir())[0]
+    Image.fromarray(np.full((96, 128), 77, np.uint8)).save(file)
+    return f"{file}: label id 77"
+
+
+def spoil_image(folder: Path) -> str:
+    file = sorted((folder / "images/val").iterdir())[0]
+    file.write_bytes(file.read_bytes()[:500])
+    return f"{file} cannot be decoded"
+
+
+def spoil_classes(folder: Path) -> str:
+    content = read_json(folder / "classes.json")
+    content["classes"][1]["name"] = "houses"
+    write_json(folder / "classes.json", content)
+    return "among them 'houses', but the model was trained with"
+
+
+def spoil_name(folder: Path) -> str:
+    content = read_json(folder / "classes.json")
+    write_json(folder / "classes.json", {**content, "name": "stranger"})
+    return "the model was not trained on 'stranger'"
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_size, spoil_label, spoil_id, spoil_image, spoil_classes, spoil_name]
+)
+def test_bad_datasets(
+    spoil, broken: Path, call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = spoil(broken)
+    assert call(tmp_path / "m", "--folders", broken) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert said.startswith("error: ")
+    if spoil is spoil_name:
+        assert "tools/map_unseen.py" in said
+    assert not (tmp_path / "m/harmonize.json").exists()
+
+
+def test_after_mending_the_rest_is_made(
+    broken: Path, call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = sorted((broken / "labels/train").iterdir())[1].read_bytes()
+    spoil_size(broken)
+    assert call(tmp_path / "m", "--folders", broken) == 2
+    assert "1 of 5 photos could not be made; 4 are kept" in capsys.readouterr().err
+    sorted((broken / "labels/train").iterdir())[1].write_bytes(whole)
+    assert call(tmp_path / "m", "--folders", broken) == 2
+    assert "go on with --resume" in capsys.readouterr().err
+    assert call(tmp_path / "m", "--folders", broken, "--resume") == 0
+    assert "1 photos made" in capsys.readouterr().out
+
+
+def test_labels_that_changed_meanwhile_are_done_again(
+    broken: Path, call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(tmp_path / "m", "--folders", broken, "--shard", "1/1") == 0
+    shutil.rmtree(tmp_path / "m")
+    assert call(tmp_path / "m", "--folders", broken, "--shard", "1/2") == 0
+    file = sorted((broken / "labels/train").iterdir())[0]
+    Image.fromarray(np.zeros((96, 128), np.uint8)).save(file)
+    capsys.readouterr()
+    assert call(tmp_path / "m", "--folders", broken, "--resume") == 0
+    assert "3 photos made" in capsys.readouterr().out
+    written = np.array(Image.open(tmp_path / "m/labels/train" / f"toy_idd__{file.name}"))
+    assert len(np.unique(written)) == 1
+
+
+def test_other_settings_do_not_mix(
+    call, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(tmp_path / "m", *folders(world, "toy_idd"), "--shard", "1/2") == 0
+    assert call(tmp_path / "m", *folders(world, "toy_idd"), "--shard", "2/2", "--tta") == 2
+    assert "other settings (options)" in capsys.readouterr().err
+    assert call(tmp_path / "m", *folders(world, "toy_city"), "--resume") == 2
+    assert "other settings (datasets)" in capsys.readouterr().err
+
+
+def test_a_full_disk(
+    call, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    replace, left = os.replace, [8]
+
+    def fill_up(source: str, target: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(io.os, "replace", fill_up)
+    assert call(tmp_path / "m", *folders(world, "toy_idd", "toy_city", "toy_fine")) == 2
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert "10 of 15 photos could not be made" in said
+    assert not list((tmp_path / "m").rglob("*.tmp"))
+
+
+def test_places_that_are_taken(
+    call, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/thesis.tex").write_text("mine")
+    assert call(tmp_path / "m", *folders(world, "toy_idd")) == 2
+    assert "was not begun by this program" in capsys.readouterr().err
+    assert call(world / "toy_idd/merged", *folders(world, "toy_idd")) == 2
+    assert "lies in the dataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shard", "0/4"], "expected I/N"),
+        (["--shard", "5/4"], "expected I/N"),
+        (["--fill-ignored", "1.5"], "--fill-ignored is 1.5"),
+        (["--space", "cityscapes"], "--space 'cityscapes'"),
+    ],
+)
+def test_wrong_options(
+    arguments: list[str], message: str, call, world: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert call(tmp_path / "m", *folders(world, "toy_idd"), *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_without_unified_labels(
+    tool: ModuleType, multi_head_weights: Path, world: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    base = ["--weights", str(multi_head_weights), "--output", str(tmp_path / "m")]
+    assert tool.main([*base, *folders(world)]) == 2
+    assert "no unified labels" in capsys.readouterr().err
+
+
+def test_an_edited_label_space(
+    tool: ModuleType, merged: Path, call, world: Path, tmp_path: Path
+) -> None:
+    """Trucks and buses of toy_idd become one label, by hand."""
+    space = read_json(merged / "label_space.json")
+    names = [entry["name"] for entry in space["labels"]]
+    space["labels"][names.index("bus")]["links"]["toy_idd"] = None
+    write_json(tmp_path / "edited.json", space)
+    output = tmp_path / "m"
+    assert call(output, *folders(world, "toy_idd"), "--space", tmp_path / "edited.json") == 0
+    result = read_json(output / "harmonize.json")
+    rows = {c["name"]: c for c in result["datasets"][0]["classes"]}
+    assert rows["heavy vehicle"]["candidates"] == 1
+    assert check(tool, output) == 0
+
+
+def test_a_dataset_that_the_model_was_not_trained_on(
+    tool: ModuleType, toy_weights: Path, broken: Path, call, tmp_path: Path
+) -> None:
+    """Through a mapping of tools/map_unseen.py; here that of toy_idd, with one class left out."""
+    spoil_name(broken)
+    source = folder_source(str(broken))
+    space = build_predictor(toy_weights).label_space
+    links = space.mapping["toy_idd"].clone()
+    pole = source.label_space.index("pole")
+    links[:, pole] = False
+    mapping = TransferMapping.from_links(
+        source.label_space, "unified", space.names, links, links.float()
+    )
+    mapping.save(tmp_path / "mapping.json")
+    output = tmp_path / "m"
+    assert call(output, "--folders", broken, "--mapping", tmp_path / "mapping.json") == 0
+    rows = {c["name"]: c for c in read_json(output / "harmonize.json")["datasets"][0]["classes"]}
+    assert rows["pole"]["candidates"] == 0
+    assert rows["pole"]["pixels"]["ignored"] > 0
+    assert rows["road"]["pixels"]["ignored"] == 0
+    assert check(tool, output) == 0
+
+
+def test_a_dataset_that_moved(
+    tool: ModuleType, broken: Path, call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(tmp_path / "m", "--folders", broken, "--link", "copy") == 0
+    broken.rename(tmp_path / "elsewhere")
+    assert check(tool, tmp_path / "m") == 2
+    assert "say where it lies with --folders" in capsys.readouterr().err
+    assert check(tool, tmp_path / "m", "--folders", str(tmp_path / "elsewhere")) == 0
