@@ -19,7 +19,7 @@ Examples:
   # the guarantee: every labelled pixel gives back the class that a person drew
   python tools/harmonize.py --check merged
 
-Writes images/, labels/ (8-bit palette PNGs, 16-bit with more than 255 labels), classes.json,
+Writes images/, labels/ (8-bit palette PNGs, 16-bit with more than 254 labels), classes.json,
 label_space.json, harmonize.json (what became of the pixels) and report.html (where the datasets
 disagree). An interrupted run goes on with --resume. docs/HARMONIZE.md tells more.
 """

@@ -291,7 +291,7 @@ def spoil_size(folder: Path) -> str:
 def spoil_label(folder: Path) -> str:
     file = sorted((folder / "labels/train").iterdir())[1]
     file.unlink()
-    return "toy_idd_train_0001.png has no label"
+    return "toy_idd_train_0001.png; add the labels or move the images away"
 
 
 def spoil_id(folder: Path) -> str:
