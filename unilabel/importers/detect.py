@@ -97,6 +97,11 @@ def find_form(tree: Tree, name: str = "") -> tuple[Form, str]:
     """
     if name:
         return _named(tree, name)
+    if "classes.json" in tree.files and {"images", "labels"} <= set(tree.folders):
+        raise UniLabelError(
+            f"{tree.root} has the form of unilabel already and needs no import; name it in "
+            "DATASETS.CUSTOM. To import its files as something else give --form."
+        )
     certain = [(form, base) for form in FORMS if form.certain for base in form.detect(tree)]
     if len(certain) > 1:
         raise UniLabelError(_several(tree, certain))

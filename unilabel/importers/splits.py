@@ -18,13 +18,23 @@ WORDS = {
     VAL: (VAL, "valid", "validation", "dev"),
     TEST: (TEST, "testing", "test-dev"),
 }
+FILLERS = {  # words beside the split in names of folders: train_images, val-set
+    *("image", "images", "img", "imgs", "photos", "rgb", "mask", "masks", "label", "labels"),
+    *("annotations", "annotation", "ann", "gt", "set", "data", "split", "dataset", ""),
+}
 _SPLIT_OF = {word: split for split, words in WORDS.items() for word in words}
 DEFAULT_SHARE = 0.2
 
 
 def split_of_word(word: str) -> str:
-    """Split of a word as ``train``, ``Valid`` or ``val2017``, "" if it is none."""
-    return _SPLIT_OF.get(word.lower().rstrip("0123456789_-"), "")
+    """Split of a word as ``train``, ``Valid``, ``val2017``, ``train_images``, "" if it is none."""
+    whole = word.lower().rstrip("0123456789_-")
+    if whole in _SPLIT_OF:
+        return _SPLIT_OF[whole]
+    words = re.split(r"[^a-z]+", whole)
+    splits = [_SPLIT_OF[w] for w in words if w in _SPLIT_OF]
+    rest = {w for w in words if w not in _SPLIT_OF}
+    return splits[0] if len(splits) == 1 and rest <= FILLERS else ""
 
 
 def split_of_path(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
@@ -148,17 +149,17 @@ class Tree:
         return names
 
     @cached_property
-    def _by_lower_name(self) -> dict[str, list[str]]:
+    def _by_plain_name(self) -> dict[str, list[str]]:
         names: dict[str, list[str]] = defaultdict(list)
         for photo in self.photos:
-            names[posixpath.basename(photo).lower()].append(photo)
+            names[plain(posixpath.basename(photo))].append(photo)
         return names
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
         stems: dict[str, list[str]] = defaultdict(list)
         for photo in self.photos:
-            stems[stem_of(photo)].append(photo)
+            stems[plain(stem_of(photo))].append(photo)
         return stems
 
     def find_photo(
@@ -181,7 +182,7 @@ class Tree:
         Raises:
             UniLabelError: the path leads out of the export, or several photos fit equally.
         """
-        wanted = posixpath.normpath(_local_path(reference))
+        wanted = posixpath.normpath(local_path(reference))
         folder = posixpath.dirname(near)
         if wanted.startswith("../"):
             wanted = self._inside(posixpath.join(folder, wanted), reference, near)
@@ -190,9 +191,9 @@ class Tree:
                 return place
         name = posixpath.basename(wanted)
         if stem:
-            choices = self._by_stem.get(name, [])
+            choices = self._by_stem.get(plain(name), [])
         else:
-            choices = self._by_name.get(name) or self._by_lower_name.get(name.lower(), [])
+            choices = self._by_name.get(name) or self._by_plain_name.get(plain(name), [])
         if len(choices) > 1 and avoid:
             folders = {c: posixpath.dirname(c).lower() for c in choices}
             choices = [c for c in choices if not any(a in folders[c] for a in avoid)] or choices
@@ -240,7 +241,12 @@ def is_below(path: str, folder: str) -> bool:
     return not folder or path.startswith(folder + "/")
 
 
-def _local_path(reference: str) -> str:
+def plain(name: str) -> str:
+    """A name whatever its case and the way in which its accents are stored (macOS has its own)."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def local_path(reference: str) -> str:
     """The path in a file name, a Windows path, a URL or a reference of a labelling server."""
     text = reference.strip().replace("\\", "/")
     if "://" in text or text.startswith("/data/"):

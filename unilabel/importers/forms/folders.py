@@ -64,19 +64,32 @@ class Pair:
     split: str
 
 
-def _key(path: str) -> tuple[str, str] | None:
-    """("mask" or "photo", path without the folder that says so), None if no folder does.
+def _role(word: str) -> tuple[str, str]:
+    """("mask", "photo" or "", the split that the word names besides) of a folder's name."""
+    for kind, known in (("mask", MASK_FOLDERS), ("photo", PHOTO_FOLDERS)):
+        if word in known:
+            return kind, ""
+    parts = re.split(r"[_\-. ]+", word)
+    for kind, known in (("mask", MASK_FOLDERS), ("photo", PHOTO_FOLDERS)):
+        rest = [part for part in parts if part not in known]
+        if len(rest) == 1 < len(parts) and split_of_word(rest[0]):
+            return kind, rest[0]
+    return "", word
 
-    The innermost folder that is called like one of masks or photos counts. Names of splits are
-    taken out, too, as ``train/image`` and ``image/train`` are both common.
+
+def _key(path: str) -> tuple[str, str] | None:
+    """("mask" or "photo", path without what says so), None if nothing does.
+
+    The innermost folder that is called like one of masks or photos counts, else the file's name
+    (``0001/image.png``, ``0001/mask.png``).
     """
     parts = posixpath.splitext(path)[0].split("/")
     for at in range(len(parts) - 2, -1, -1):
-        word = parts[at].lower()
-        kind = "mask" if word in MASK_FOLDERS else "photo" if word in PHOTO_FOLDERS else ""
+        kind, rest = _role(parts[at].lower())
         if kind:
-            return kind, "/".join(parts[:at] + parts[at + 1 :])
-    return None
+            return kind, "/".join([*parts[:at], *([rest] if rest else []), *parts[at + 1 :]])
+    kind, rest = _role(parts[-1].lower())
+    return (kind, "/".join(parts[:-1])) if kind and not rest else None
 
 
 def find_pairs(tree: Tree, left_out: Counter[str] | None = None) -> list[Pair]:
@@ -103,7 +116,29 @@ def find_pairs(tree: Tree, left_out: Counter[str] | None = None) -> list[Pair]:
         return _pairs_by_suffix(tree, pictures, left_out)
     ending = _common_ending(keyed["mask"], keyed["photo"])
     masks = {_cut(key, ending): paths for key, paths in keyed["mask"].items()}
-    return _join(tree, keyed["photo"], masks, left_out)
+    photos: dict[str, list[str]] = keyed["photo"]
+    if not masks.keys() & photos.keys():
+        masks, photos = _without_affixes(masks), _without_affixes(photos)
+    return _join(tree, photos, masks, left_out)
+
+
+def _without_affixes(paths: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Keys without what all names begin and end with: ``img_1`` and ``mask_1`` become ``1``."""
+    names = [posixpath.basename(key) for key in paths]
+    start = len(_beginning(names).rstrip("0123456789"))
+    end = len(_beginning([n[start:][::-1] for n in names]).rstrip("0123456789"))
+    result: dict[str, list[str]] = defaultdict(list)
+    for key, files in paths.items():
+        name = posixpath.basename(key)[start:]
+        result[posixpath.join(posixpath.dirname(key), name[: len(name) - end])] += files
+    return result
+
+
+def _beginning(names: list[str]) -> str:
+    """The characters that all names begin with."""
+    first, last = min(names, default=""), max(names, default="")
+    same = (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return first[: next(same, min(len(first), len(last)))]
 
 
 def _cut(key: str, ending: str) -> str:

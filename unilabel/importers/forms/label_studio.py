@@ -26,7 +26,7 @@ from unilabel.importers.plan import (
 )
 from unilabel.importers.rle import brush_alpha, check_size
 from unilabel.importers.splits import folder_words, split_of_file, split_of_path
-from unilabel.importers.tree import Tree
+from unilabel.importers.tree import Tree, local_path, plain
 
 TITLE = "Label Studio"
 PREFIX = re.compile(r"^[0-9a-f]{8}-")
@@ -132,11 +132,11 @@ def _find(tree: Tree, reference: str, file: str) -> str | None:
     words = folder_words(split_of_file(file))
     if photo := tree.find_photo(reference, file, words):
         return photo
-    name = posixpath.basename(reference if "?d=" in reference else reference.split("?")[0])
+    name = plain(posixpath.basename(local_path(reference)))
     bare = PREFIX.sub("", name)
     if bare != name and (photo := tree.find_photo(bare, file, words)):
         return photo
-    prefixed = [p for p in tree.photos if PREFIX.sub("", posixpath.basename(p)) == bare]
+    prefixed = [p for p in tree.photos if PREFIX.sub("", plain(posixpath.basename(p))) == bare]
     return prefixed[0] if len(prefixed) == 1 else None
 
 
