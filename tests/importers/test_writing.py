@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -83,6 +84,19 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert moved
     assert {p: p.stat().st_mtime_ns for p in moved} == moved  # they were not painted again
     assert sorted(os.listdir(tmp_path)) == ["data", "export", "whole"]
+
+
+def test_two_processes_do_not_write_one_dataset(tmp_path: Path) -> None:
+    source = made("labelme", tmp_path / "export")
+    stage = tmp_path / ".data.importing"
+    stage.mkdir()
+    with open(stage / JOURNAL, "a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UniLabelError, match="another process imports into"):
+            run(source, tmp_path / "data")
+        assert stage.is_dir()
+    assert run(source, tmp_path / "data").counts == {"train": 3, "val": 2}
+    assert sorted(os.listdir(tmp_path)) == ["data", "export"]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

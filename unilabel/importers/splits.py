@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,12 +105,12 @@ def _by_share(groups: Sequence[str], share: float, option: str) -> list[str]:
     wanted = share * len(groups)
     val: set[str] = set()
     taken = 0
-    sizes = {g: groups.count(g) for g in distinct} if len(distinct) < len(groups) else {}
+    sizes = Counter(groups)
     for group in distinct[:-1]:
-        if taken and taken + sizes.get(group, 1) / 2 > wanted:
+        if taken and taken + sizes[group] / 2 > wanted:
             break
         val.add(group)
-        taken += sizes.get(group, 1)
+        taken += sizes[group]
     return [VAL if g in val else TRAIN for g in groups]
 
 

@@ -7,6 +7,7 @@ leaves nothing.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -30,6 +31,10 @@ from unilabel.importers.splits import VAL
 NOTHING = "photos without a labelled pixel"
 BURIED_SHARE = 0.01  # of the labelled pixels; above, the order of painting is doubtful
 JOURNAL = ".journal"
+
+
+class BusyError(UniLabelError):
+    """Another process writes the same dataset."""
 
 
 @dataclass
@@ -138,6 +143,8 @@ def write(prepared: Prepared, folder: Path) -> Summary:
     try:
         outcomes = _run(prepared, stage)
         summary = _finish(prepared, stage, outcomes)
+    except BusyError:
+        raise
     except UniLabelError:
         shutil.rmtree(stage, ignore_errors=True)
         raise
@@ -167,15 +174,17 @@ def _as_before(folder: Path, content: dict[str, Any]) -> Summary:
 def _run(prepared: Prepared, stage: Path) -> list[Outcome]:
     """Outcomes of all targets; what the journal of a killed run has is not done again."""
     journal = stage / JOURNAL
-    done = _read_journal(journal, prepared.fingerprint)
-    if done is None:
-        shutil.rmtree(stage, ignore_errors=True)
-        done = {}
     try:
         stage.mkdir(parents=True, exist_ok=True)
         with open(journal, "a", encoding="utf-8") as file:
-            if not done:
+            _lock(file, stage)
+            done = _read_journal(journal, prepared.fingerprint)
+            if done is None:  # of another import, or the first run
+                for part in ("images", "labels"):
+                    shutil.rmtree(stage / part, ignore_errors=True)
+                file.truncate(0)
                 file.write(json.dumps(prepared.fingerprint) + "\n")
+                done = {}
             for number, outcome in _convert_all(prepared, stage, done):
                 if outcome.error:
                     raise UniLabelError(outcome.error)
@@ -188,6 +197,15 @@ def _run(prepared: Prepared, stage: Path) -> list[Outcome]:
             "disk space."
         ) from error
     return [done[number] for number in range(len(prepared.targets))]
+
+
+def _lock(file: IO[str], stage: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BusyError(
+            f"another process imports into {stage.parent} just now ({stage.name}); wait for it."
+        ) from None
 
 
 def _convert_all(
