@@ -446,3 +446,28 @@ def test_classes_of_roboflow_differ_between_splits(export: Callable[[str], Path]
     for path in (folder / "valid").glob("*_mask.png"):
         Image.fromarray(table[np.array(Image.open(path))]).save(path)
     check(folder)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_metadata_of_hugging_face(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    for split, chosen in makers.by_split(makers.draw()).items():
+        rows = []
+        for picture in chosen:
+            makers.photo(folder / split / f"{picture.stem}.jpg", picture)
+            makers.mask(folder / split / f"m{picture.stem}.png", picture.ids)
+            names = {"file_name": f"{picture.stem}.jpg", "mask_file_name": f"m{picture.stem}.png"}
+            rows.append({**names, "text": "a street"})
+        with open(folder / split / f"metadata.{kind}", "w", newline="") as file:
+            if kind == "csv":
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+            else:
+                file.write("\n".join(json.dumps(row) for row in rows))
+    makers.dump(folder / "id2label.json", {str(i): n for i, n in enumerate(NAMES)})
+    assert prepare(folder, Request()).form.name == "hf_folders"
+    check(folder)
+    next(folder.rglob("mphoto 0001.png")).unlink()
+    with pytest.raises(UniLabelError, match=r"row 2: train/mphoto 0001\.png is not in"):
+        prepare(folder, Request())

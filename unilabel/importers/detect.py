@@ -75,7 +75,7 @@ FORMS = (
          hf_parquet.detect, hf_parquet.read),
     Form("mmseg", "MMSegmentation", "img_dir/train, ann_dir/train",
          folders.detect_mmseg, folders.read, certain=False),
-    Form("hf_folders", "Hugging Face folders", "train/image, train/annotation, id2label.json",
+    Form("hf_folders", "Hugging Face folders", "train/image, train/annotation, or metadata.jsonl",
          folders.detect_hf, folders.read, certain=False),
     Form("ultralytics_masks", "Ultralytics masks", "images/train, masks/train",
          folders.detect_ultralytics, folders.read, certain=False),

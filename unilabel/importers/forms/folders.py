@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from unilabel.core.errors import UniLabelError
 from unilabel.importers.classes import ClassTable, Names, names_of, read_names, read_yaml
+from unilabel.importers.forms import hf_metadata
 from unilabel.importers.forms.voc import drop_class
 from unilabel.importers.masks import MaskLabel, scan_masks
 from unilabel.importers.naming import name_values
@@ -210,7 +211,9 @@ def detect_mmseg(tree: Tree) -> list[str]:
 
 
 def detect_hf(tree: Tree) -> list[str]:
-    """The root, if each split has ``image`` and ``annotation`` (or ``label``, ``mask``)."""
+    """The root, if splits have ``image`` and ``annotation``, or a metadata file names masks."""
+    if hf_metadata.files(tree):
+        return [""]
     parents = defaultdict(set)
     for folder in tree.folders:
         parents[posixpath.dirname(folder)].add(posixpath.basename(folder).lower())
@@ -241,7 +244,8 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
         UniLabelError: no pairs, unreadable masks, or names that do not fit.
     """
     plan = Plan(ClassTable())
-    pairs = find_pairs(tree, plan.left_out)
+    listed = [Pair(*names) for names in hf_metadata.pairs(tree)]
+    pairs = listed or find_pairs(tree, plan.left_out)
     if not pairs:
         raise UniLabelError(
             f"{tree.root} has no photo with a mask: expected folders as images/ and masks/ with "
