@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.io import write_json
 from unilabel.data.builtin import builtin_names, datasets_root
 from unilabel.data.contact_sheet import contact_sheet
+from unilabel.data.findings import Finding
 from unilabel.data.inspection import (
     CURES,
     Fault,
@@ -26,6 +28,7 @@ from unilabel.data.inspection import (
     Target,
     builtin_target,
     count_faults,
+    findings,
     folder_target,
     inspect_split,
     spread,
@@ -53,12 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     general = count_faults(target, found, args.subset)
     for report in reports:
         _print_split(target, report)
-    _print_unseen(target, reports)
     faults = general + [fault for report in reports for fault in report.faults]
     _print_faults(faults)
+    found = findings(target, reports)
+    for finding in found:
+        print(f"{finding.level}: {finding.message}")
     if args.output:
-        _write_output(args.output, target, reports, faults)
-    return 1 if faults else 0
+        _write_output(args.output, target, reports, faults, found)
+    return 1 if faults or any(f.level == "fault" for f in found) else 0
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -100,13 +105,6 @@ def _print_split(target: Target, report: SplitReport) -> None:
             print(f"  {i:4d}  {name:36s} {share:7.3f} %  in {int(report.images[i])} images")
 
 
-def _print_unseen(target: Target, reports: Sequence[SplitReport]) -> None:
-    for report in reports:
-        names = [n for n, c in zip(target.space.class_names, report.images, strict=True) if not c]
-        if names and report.readable:
-            print(f"{report.split}: classes that no opened label has: {', '.join(names)}")
-
-
 def _print_faults(faults: Sequence[Fault]) -> None:
     if not faults:
         print("no faults")
@@ -123,7 +121,11 @@ def _print_faults(faults: Sequence[Fault]) -> None:
 
 
 def _write_output(
-    folder: Path, target: Target, reports: Sequence[SplitReport], faults: Sequence[Fault]
+    folder: Path,
+    target: Target,
+    reports: Sequence[SplitReport],
+    faults: Sequence[Fault],
+    found: Sequence[Finding],
 ) -> None:
     splits: dict[str, Any] = {}
     for report in reports:
@@ -144,8 +146,14 @@ def _write_output(
         if shown:
             contact_sheet(folder / f"{report.split}.png", shown, target.space)
     listed = [{"kind": f.kind, "message": f.message, "cure": CURES[f.kind]} for f in faults]
-    data = {"dataset": target.name, "official": dict(target.counts), "splits": splits}
-    write_json(folder / "report.json", {**data, "faults": listed})
+    data: dict[str, Any] = {
+        "dataset": target.name,
+        "official": dict(target.counts),
+        "splits": splits,
+    }
+    write_json(
+        folder / "report.json", {**data, "faults": listed, "findings": list(map(asdict, found))}
+    )
     print(f"wrote {folder}")
 
 

@@ -59,6 +59,8 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.DATASETS.DESCRIPTIONS = (
         ""  # JSON {dataset: {class: description}} over those of the datasets
     )
+    # [dataset, {class: new name}] pairs: merge, rename, leave out ("ignore"; "*" for all others).
+    cfg.DATASETS.CLASSES = []
     cfg.DATASETS.VARIANTS = []  # [dataset, variant] pairs, for example [["mapillary", "paper_64"]]
     cfg.DATASETS.ON_BAD_SAMPLE = "error"  # or skip: another training sample in its place
     cfg.DATASETS.MAX_BAD_SHARE = 0.05  # larger share of bad samples in a dataset: stop even so

@@ -235,3 +235,24 @@ def test_labels_lie_under_the_pixels_of_the_image() -> None:
         out, ids = augment(image, label, rng(0))
         inside = ids < 255
         assert (abs(out[inside][:, 0].astype(int) - ids[inside]) <= 100).all()
+
+
+def test_a_mirrored_crop_mirrors_its_label() -> None:
+    label = np.tile(np.arange(40, dtype=np.uint8), (30, 1))
+    image = np.repeat(label[..., None], 3, axis=2)
+    turned = 0
+    for seed in range(20):
+        augment = TrainAugmentation((20, 24), (1.0, 1.0), 1.0, 0.5, 0.0)
+        seen, ids = augment(image, label, np.random.default_rng(seed))
+        assert np.array_equal(seen[..., 0], ids), f"seed {seed}"
+        turned += bool(ids[0, 0] > ids[0, -1])
+    assert 0 < turned < 20
+
+
+def test_labels_are_resized_under_the_centres_of_pixels() -> None:
+    label = np.arange(12, dtype=np.uint8)[None].repeat(12, 0)
+    image = np.zeros((12, 12, 3), np.uint8)
+    augment = TrainAugmentation((4, 4), (1 / 3, 1 / 3), 1.0, 0.0, 0.0)
+    _, ids = augment(image, label, np.random.default_rng(0))
+    # the middle one of every three columns; plain nearest neighbour takes the left one
+    assert ids[0].tolist() == [1, 4, 7, 10]

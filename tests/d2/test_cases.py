@@ -20,9 +20,10 @@ from PIL import Image
 pytest.importorskip("detectron2")
 
 from unilabel.core.errors import UniLabelError
+from unilabel.data.findings import source_findings
 from unilabel.data.folders import folder_source
 from unilabel.data.images import IMAGE_SUFFIXES
-from unilabel.data.inspection import folder_target, inspect_split
+from unilabel.data.inspection import findings, folder_target, inspect_split
 from unilabel.data.sources import DatasetSource, load_sample
 
 pytestmark = [pytest.mark.d2]
@@ -358,6 +359,74 @@ def test_huge_photo_is_read_within_the_stated_limit(case: Case) -> None:
     assert '"max_pixels": 72000000' in message
     assert "damaged" not in message
     assert "remove" not in message
+
+
+# --- what the label maps tell together ---
+
+
+def found(folder: Path) -> list[str]:
+    """What check and training say, which must be the same."""
+    target = folder_target(str(folder))
+    checked = findings(target, [inspect_split(target, s) for s in ("train", "val")])
+    lines = [f"{f.level}: {f.message}" for f in checked if f.level != "note"]
+    trained = [f"{f.level}: {f.message}" for f in source_findings(folder_source(str(folder)))]
+    assert [x for x in lines if "the same pixels" not in x] == trained
+    return lines
+
+
+@pytest.mark.parametrize("name", ["binary_255", "binary_255_one_class"])
+def test_is_255_a_class(case: Case, name: str) -> None:
+    folder = case(f"labels/{name}")
+    (fault,) = [line for line in found(folder) if line.startswith("fault")]
+    assert "is 255 a class, or does it mean unlabelled?" in fault
+    answers = [line.strip() for line in fault.splitlines() if line.startswith("  ")]
+    assert len(answers) == 2
+    change(folder, **json.loads("{" + answers[0] + "}"))
+    source = folder_source(str(folder))
+    assert source.label_space.class_names == ("background", "road")
+    for seen, original in zip(decoded(source), truth(source), strict=True):
+        assert np.array_equal(seen, original == 3)
+    assert not [line for line in found(folder) if line.startswith("fault")]
+
+
+def test_255_as_ignored_is_an_answer_and_gives_no_signal(case: Case) -> None:
+    folder = case("labels/binary_255")
+    change(folder, ignore_values=[255])
+    lines = found(folder)
+    assert any("is the only class in the training labels" in line for line in lines)
+    assert not any(line.startswith("fault") for line in lines)
+
+
+def test_one_class_gives_no_signal(case: Case) -> None:
+    (fault,) = [x for x in found(case("labels/one_class")) if x.startswith("fault")]
+    assert "only 'road' is labelled, which gives no signal" in fault
+    assert '{"name": "road", "values": [0]}, {"name": "background", "values": [255]}' in fault
+
+
+def test_ids_from_one_with_an_absent_top(case: Case) -> None:
+    folder = case("labels/ids_from_1_top_absent")
+    (line,) = [x for x in found(folder) if "Do the ids run from 1?" in x]
+    assert '{"id": 1, "name": "Sky"}' in line or '{"id": 1, "name": "' in line
+    for quiet in ("labels/tif", "labels/never_occurs"):
+        assert not [x for x in found(case(quiet)) if "run from 1" in x]
+
+
+def test_classes_that_never_occur_and_splits_without_labels(case: Case) -> None:
+    lines = found(case("labels/never_occurs"))
+    assert sum("unicorn" in line for line in lines) == 2  # in train and in val
+    lines = found(case("labels/val_all_void"))
+    assert any("no pixel of 2 label maps of val is labelled" in line for line in lines)
+
+
+def test_same_photo_in_both_splits(case: Case) -> None:
+    (line,) = [x for x in found(case("files/same_photo_in_both_splits")) if "the same pix" in x]
+    assert "1 of 2 photos of val are in train too" in line
+
+
+def test_orientation_that_the_size_does_not_show(case: Case) -> None:
+    lines = found(case("files/exif3_label_on_stored_pixels"))
+    assert sum("EXIF orientation 3" in line for line in lines) == 2  # once per split
+    assert not any("EXIF" in line for line in found(case("files/exif6_label_upright")))
 
 
 def test_every_suffix_that_is_read_is_documented() -> None:

@@ -114,8 +114,11 @@ def _pair(entry: Any, label_spaces: LabelSpaceSet, where: str) -> tuple[int, int
         if part["dataset"] not in label_spaces.names:
             return None
         dataset = label_spaces.dataset_index(part["dataset"])
+        label = label_spaces[dataset].present_name(part["label"])
+        if label is None:  # left out by the configuration
+            return None
         try:
-            class_id = label_spaces[dataset].index(part["label"])
+            class_id = label_spaces[dataset].index(label)
         except UniLabelError as error:
             raise UniLabelError(f"{where}: {error}") from None
         indices.append(label_spaces.class_offsets[dataset] + class_id)

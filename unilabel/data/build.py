@@ -23,6 +23,7 @@ from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
 from unilabel.data import bad_samples
 from unilabel.data.augment import TrainAugmentation
 from unilabel.data.builtin import HINT, builtin_source, datasets_root
+from unilabel.data.class_changes import change_classes, read_changes
 from unilabel.data.folders import folder_source
 from unilabel.data.images import JPEG_SUFFIXES
 from unilabel.data.samplers import BalancedDatasetSampler, Draw
@@ -60,6 +61,8 @@ def build_sources(cfg: CfgNode) -> list[DatasetSource]:
                 raise UniLabelError(
                     f"{key} names {name!r}, expected one of {', '.join(known) or 'none'}."
                 )
+    changes = read_changes(cfg.DATASETS.CLASSES, spaces.names)
+    sources = [change_classes(s, changes[s.name]) if s.name in changes else s for s in sources]
     sources = [s for s in sources if not only or s.name in only]
     if cfg.DATASETS.DESCRIPTIONS:
         kept = LabelSpaceSet(s.label_space for s in sources)

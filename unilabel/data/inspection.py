@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,14 @@ import numpy as np
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpace
 from unilabel.data.builtin import builtin_dataset
+from unilabel.data.class_list import ClassList
 from unilabel.data.dataset_files import PairedFiles
+from unilabel.data.findings import Finding, LabelFacts, SplitFacts, find_all, label_facts
 from unilabel.data.folders import folder_files
-from unilabel.data.images import ImageReader, read_image
+from unilabel.data.images import ImageReader, orientation, read_image
 from unilabel.data.label_decoders import UnknownLabelError
 from unilabel.data.parallel import run_parallel
-from unilabel.data.sources import SPLITS, Sample, check_sizes
+from unilabel.data.sources import SPLITS, Sample, check_sizes, no_remarks
 from unilabel.data.value_decoder import ValueDecoder
 
 CURES: Mapping[str, str] = {
@@ -61,6 +65,8 @@ class Target:
         decode: label file -> class ids.
         counts: official number of images by split, or under "all"; empty for a user's folder.
         read_image: reader of its photos.
+        classes: the ``classes.json`` of an own folder.
+        remarks: what is to be said about its files.
     """
 
     name: str
@@ -69,6 +75,8 @@ class Target:
     decode: Callable[[str], np.ndarray]
     counts: Mapping[str, int]
     read_image: ImageReader = read_image
+    classes: ClassList | None = None
+    remarks: Callable[[], list[str]] = no_remarks
 
 
 @dataclass
@@ -83,6 +91,8 @@ class SplitReport:
         sizes: (width, height) -> number of readable samples.
         unlabelled: samples without a single labelled pixel.
         readable: samples without a fault.
+        facts: what the readable label maps hold together.
+        contents: hash of the pixels of a photo -> its path.
         faults: what is wrong.
     """
 
@@ -93,13 +103,17 @@ class SplitReport:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     unlabelled: int = 0
     readable: list[Sample] = field(default_factory=list)
+    facts: SplitFacts = field(default_factory=lambda: SplitFacts(np.zeros(1, np.int64)))
+    contents: dict[bytes, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _SampleReport:
     size: tuple[int, int] = (0, 0)
-    pixels: np.ndarray | None = None
+    labels: LabelFacts | None = None
+    turn: int = 1
+    content: bytes = b""
     faults: tuple[Fault, ...] = ()
 
 
@@ -128,7 +142,8 @@ def folder_target(folder: str) -> Target:
     found = folder_files(folder)
     space = found.classes.space
     reader = ImageReader(found.classes.image_scale, found.classes.max_pixels)
-    return Target(space.name, space, found.scan, ValueDecoder(found.classes), {}, reader)
+    decoder = ValueDecoder(found.classes)
+    return Target(space.name, space, found.scan, decoder, {}, reader, found.classes, found.remarks)
 
 
 def inspect_split(target: Target, split: str, limit: int = 0, workers: int = 1) -> SplitReport:
@@ -143,6 +158,7 @@ def inspect_split(target: Target, split: str, limit: int = 0, workers: int = 1) 
     report = SplitReport(split)
     report.pixels = np.zeros(target.space.num_classes + 1, np.int64)
     report.images = np.zeros(target.space.num_classes, np.int64)
+    report.facts = SplitFacts(report.pixels)
     try:
         found = target.files(split)
     except UniLabelError as error:
@@ -154,20 +170,39 @@ def inspect_split(target: Target, split: str, limit: int = 0, workers: int = 1) 
     report.complete = found.complete()
     chosen = spread(report.complete, limit)
 
-    def inspect(sample: Sample) -> _SampleReport:
-        return _inspect_sample(target, sample)
-
-    results = run_parallel(inspect, chosen, workers, f"{target.name} {split}")
+    results = run_parallel(
+        partial(_inspect_sample, target), chosen, workers, f"{target.name} {split}"
+    )
     for sample, result in zip(chosen, results, strict=True):
         report.faults += result.faults
-        if result.pixels is None:
+        if result.labels is None:
             continue
         report.readable.append(sample)
+        report.contents[result.content] = sample.image
+        report.facts.add(result.labels, result.turn)
         report.sizes[result.size] += 1
-        report.pixels += result.pixels
-        report.images += result.pixels[:-1] > 0
-        report.unlabelled += not result.pixels[:-1].any()
+        report.images += result.labels.pixels[:-1] > 0
+        report.unlabelled += not result.labels.pixels[:-1].any()
+    report.pixels = report.facts.pixels
     return report
+
+
+def findings(target: Target, reports: Sequence[SplitReport]) -> list[Finding]:
+    """What the label maps of all splits tell together."""
+    found = find_all(target.space, {r.split: r.facts for r in reports}, target.classes)
+    if len(reports) == len(SPLITS):
+        first, second = (r.contents for r in reports)
+        same = [second[content] for content in second if content in first]
+        if same:
+            names = ", ".join(Path(p).name for p in same[:3]) + (", ..." if len(same) > 3 else "")
+            found.append(
+                Finding(
+                    "warning",
+                    f"{target.name!r}: {len(same)} of {len(second)} photos of val are in train too "
+                    f"(the same pixels): {names}; scores on them say nothing about new photos.",
+                )
+            )
+    return found + [Finding("note", line) for line in target.remarks()]
 
 
 def spread(samples: list[Sample], limit: int) -> list[Sample]:
@@ -219,6 +254,9 @@ def _inspect_sample(target: Target, sample: Sample) -> _SampleReport:
     except UniLabelError as error:
         return _SampleReport(faults=(Fault("size", str(error)),))
     height, width = label.shape
-    counts = np.bincount(label.reshape(-1), minlength=256)
-    classes = target.space.num_classes
-    return _SampleReport((width, height), np.append(counts[:classes], counts[255]))
+    return _SampleReport(
+        (width, height),
+        label_facts(label, target.space.num_classes),
+        orientation(sample.image),
+        hashlib.sha256(image.tobytes()).digest(),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from unilabel.data.build import (
     generate_toy_world,
     register_sources,
 )
+from unilabel.data.findings import source_findings
 from unilabel.data.sources import DatasetSource
 from unilabel.engine import distributed
 from unilabel.engine.checkpoint import CheckpointKeeper, finished_model, save_file
@@ -62,6 +64,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     if cfg.SINGLE_DATASET_MODELS:
         return _train_single_models(cfg, config_file, resume)
     sources = _prepare_data(cfg)
+    doubts = _look_at_labels(sources)
     trainer = UniLabelTrainer(cfg, sources)
     check_network(cfg, trainer.model, sources)
     validation = ValidationHook(cfg, sources, trainer.unifier.label_space)
@@ -94,6 +97,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     results = {
         **describe_run(cfg, config_file),
         **evaluate_model(cfg, trainer.model, sources, mapping),
+        "data": doubts,
         "stages": trainer.records,
         "notes": trainer.notes,
         "link_scores": trainer.unifier.link_scores,
@@ -160,6 +164,17 @@ def _prepare_data(cfg: CfgNode) -> list[DatasetSource]:
     register_sources(sources)
     check_first_samples(sources, cfg.DATASETS.ON_BAD_SAMPLE == "skip")
     return sources
+
+
+def _look_at_labels(sources: Sequence[DatasetSource]) -> dict[str, list[str]]:
+    """Dataset -> what its labels make doubtful; said once, before the training."""
+    if not comm.is_main_process():
+        return {}
+    found = {s.name: [f.message for f in source_findings(s)] for s in sources}
+    for messages in found.values():
+        for message in messages:
+            logger.warning("%s", message)
+    return {name: messages for name, messages in found.items() if messages}
 
 
 def _train_single_models(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
-from unilabel.core.label_space import LabelSpace, LabelSpaceSet, clean_text
+from unilabel.core.label_space import MAX_TEXT, LabelSpace, LabelSpaceSet, clean_text
 
 logger = logging.getLogger(__name__)
 
@@ -132,17 +132,23 @@ def _check_datasets(known: list[str], found: list[str], source: str) -> None:
 
 
 def _describe(space: LabelSpace, texts: dict[str, str], source: str) -> LabelSpace:
+    """Texts by the names of now, or by those of before a configuration changed them."""
+    before = dict(space.renamed)
     for name in texts:
-        if name not in space.class_names:
+        if name not in space.class_names and name not in before:
             near = get_close_matches(name, space.class_names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise UniLabelError(
                 f"{source}: dataset {space.name!r} has no class {name!r}.{hint} It has: "
                 f"{', '.join(space.class_names)}."
             )
+    described = []
     for name in space.class_names:
-        if name not in texts:
+        members = [name, *(old for old, new in space.renamed if new == name)]
+        found = [texts[member] for member in members if member in texts]
+        if not found:
             raise UniLabelError(
                 f"{source}: dataset {space.name!r}: class {name!r} has no description; add one."
             )
-    return replace(space, descriptions=tuple(texts[name] for name in space.class_names))
+        described.append(" ".join(found)[:MAX_TEXT])
+    return replace(space, descriptions=tuple(described))
