@@ -32,7 +32,14 @@ LAYERS = {
     "modeling": {"core", "text"},
     "data": {"core", "text", "importers"},
     # reads what annotation tools write; of data only what does not know the importers
-    "importers": {"core", "data.images", "data.sources", "data.headers", "data.parallel"},
+    "importers": {
+        "core",
+        "data.images",
+        "data.label_files",
+        "data.sources",
+        "data.headers",
+        "data.parallel",
+    },
     "evaluation": {"core", "text"},
     "config": {"core", "config_keys", "config_contract"},
     "config_contract": {"core"},

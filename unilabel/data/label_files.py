@@ -66,7 +66,11 @@ def read_label(path: str, max_pixels: int = MAX_PIXELS) -> LabelImage:
     Raises:
         UniLabelError: missing, damaged, a lossy or unknown format, floating point or several bands.
     """
-    data = headers.read_bytes(path)
+    return decode_label(headers.read_bytes(path), path, max_pixels)
+
+
+def decode_label(data: np.ndarray, path: str, max_pixels: int = MAX_PIXELS) -> LabelImage:
+    """As :func:`read_label`, of (n,) uint8 content; ``path`` names it in messages."""
     if headers.is_png(data):
         headers.check_label_size(data, path, max_pixels)
         if headers.is_truncated(data):

@@ -99,7 +99,8 @@ def resolve_folder(folder: str) -> Path:
     raise UniLabelError(
         f"DATASETS.CUSTOM: no classes.json in {given} nor in {root / given}; give the folder's "
         "path, absolute or relative to $DETECTRON2_DATASETS. The file classes.json names the "
-        'classes, {"0": "road", "1": "car"} is enough; see docs/CUSTOM_DATASET.md.'
+        'classes, {"0": "road", "1": "car"} is enough; see docs/CUSTOM_DATASET.md. What an '
+        "annotation tool exported becomes such a folder by tools/import_dataset.py."
     )
 
 

@@ -9,10 +9,10 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from unilabel.core.errors import UniLabelError
-from unilabel.data.headers import MAX_PIXELS
+from unilabel.data.headers import read_bytes
+from unilabel.data.label_files import decode_label, pack_colors
 from unilabel.data.parallel import run_parallel
 from unilabel.importers.classes import Color
 from unilabel.importers.frame import Frame
@@ -21,7 +21,6 @@ from unilabel.importers.plan import Options
 
 UNKNOWN = 254
 CODES = 2**24
-LOSSY = {"JPEG", "WEBP", "MPO"}
 
 
 def pack(color: Color) -> int:
@@ -49,81 +48,28 @@ class Stored:
     palette: np.ndarray | None = None
 
 
-def read_mask(file: object, path: str, colored: bool = False) -> Stored:
-    """Read a mask as it is stored: nothing is scaled, turned or expanded.
+def read_mask(data: np.ndarray, path: str, colored: bool = False) -> Stored:
+    """Pixels of a mask as they are stored: nothing is scaled, turned or expanded.
 
     Args:
-        file: path or binary file object.
+        data: (n,) uint8 content of the file.
         path: names it in messages.
         colored: give packed colours also of grey and palette pictures.
 
     Raises:
-        UniLabelError: it cannot be read, is lossy, too large, or of another kind.
+        UniLabelError: it cannot be decoded, is lossy, too large, or of another kind.
     """
-    try:
-        with Image.open(file) as picture:  # type: ignore[arg-type]
-            _check_kind(picture, path)
-            if colored:
-                return Stored(_packed(np.asarray(picture.convert("RGB"))), True)
-            return _stored(picture, path)
-    except Image.DecompressionBombError:
+    image = decode_label(data, path)
+    ids = None if colored else image.ids()
+    if ids is not None:
+        return Stored(ids, False, image.palette)
+    colors = image.colors()
+    if colors is None:
         raise UniLabelError(
-            f"the mask {path} promises more than {MAX_PIXELS} pixels; it is damaged: export it "
-            "again."
-        ) from None
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, UniLabelError):
-            raise
-        raise UniLabelError(
-            f"the mask {path} cannot be decoded ({error}); it is damaged or no image: export it "
-            "again."
-        ) from None
-
-
-def _check_kind(picture: Image.Image, path: str) -> None:
-    if picture.format in LOSSY:
-        raise UniLabelError(
-            f"the mask {path} is a {picture.format}, which changes values; export it as PNG."
+            f"the mask {path} has 16 bits, expected label colours of 8 bits per channel; export it "
+            "as the other masks."
         )
-    if picture.width * picture.height > MAX_PIXELS:
-        raise UniLabelError(
-            f"the mask {path} has {picture.width}x{picture.height} pixels, expected at most "
-            f"{MAX_PIXELS}."
-        )
-    if getattr(picture, "n_frames", 1) > 1:
-        raise UniLabelError(
-            f"the mask {path} has several pictures, expected one; save one of them."
-        )
-
-
-def _stored(picture: Image.Image, path: str) -> Stored:
-    mode = picture.mode
-    if mode == "P":
-        colors = np.array(picture.getpalette() or [], np.uint8).reshape(-1, 3)
-        return Stored(np.array(picture), False, colors)
-    if mode == "1":
-        return Stored(np.array(picture).astype(np.uint8), False)
-    if mode == "LA":
-        return Stored(np.array(picture)[..., 0], False)
-    if mode in ("RGB", "RGBA"):
-        rgb = np.asarray(picture)
-        if (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all():
-            return Stored(rgb[..., 0].copy(), False)
-        return Stored(_packed(rgb), True)
-    values = np.array(picture)
-    whole = values.ndim == 2 and np.issubdtype(values.dtype, np.integer)
-    if not whole or (values.size and (values.min() < 0 or values.max() > 65535)):
-        raise UniLabelError(
-            f"the mask {path} is of the kind {mode}, expected whole numbers of 8 or 16 bits or "
-            "colours; export it as PNG."
-        )
-    return Stored(values.astype(np.uint16), False)
-
-
-def _packed(rgb: np.ndarray) -> np.ndarray:
-    wide = rgb.astype(np.uint32)
-    codes: np.ndarray = wide[..., 0] | wide[..., 1] << 8 | wide[..., 2] << 16
-    return codes
+    return Stored(pack_colors(np.ascontiguousarray(colors)), True)
 
 
 @lru_cache(maxsize=1)
@@ -163,7 +109,7 @@ class MaskLabel:
         Raises:
             UniLabelError: not readable, of another size, or with a value of no class.
         """
-        stored = read_mask(self.path, self.path, self.colored)
+        stored = read_mask(read_bytes(self.path), self.path, self.colored)
         return finish(stored.codes, dict(self.table), stored.colored, self.path, frame, self.hint)
 
 
@@ -235,7 +181,7 @@ def scan_stored(stored: Stored) -> Scanned:
 def scan_file(path: str, colored: bool = False) -> Scanned:
     """Values of a mask file."""
     try:
-        return scan_stored(read_mask(path, path, colored))
+        return scan_stored(read_mask(read_bytes(path), path, colored))
     except UniLabelError as error:
         return Scanned(error=str(error))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unilabel.core.errors import UniLabelError
+from unilabel.data.headers import read_bytes
 from unilabel.importers.classes import start_table
 from unilabel.importers.forms.coco import (
     OTHER_TASKS,
@@ -51,7 +52,7 @@ class PanopticLabel:
         Raises:
             UniLabelError: not readable, of another size, or a segment is not in the JSON file.
         """
-        stored = read_mask(self.path, self.path, colored=True)
+        stored = read_mask(read_bytes(self.path), self.path, colored=True)
         hint = (
             f"segment numbers are red + 256 green + 65536 blue, and {self.where} does not have it"
         )

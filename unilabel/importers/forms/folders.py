@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from unilabel.core.errors import UniLabelError
+from unilabel.data.label_files import LABEL_SUFFIXES
 from unilabel.importers.classes import ClassTable, Names, names_of, read_names, read_yaml
 from unilabel.importers.forms import hf_metadata
 from unilabel.importers.forms.voc import drop_class
@@ -53,7 +54,7 @@ NAME_FILES = (
         "labelmap.txt",
     ),
 )
-MASK_TYPES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+MASK_TYPES = LABEL_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import atomic_path
 from unilabel.importers.classes import ClassTable
@@ -70,6 +72,10 @@ class Cell:
             raise UniLabelError(f"{self} has no picture; load the data set with its images.")
         return content
 
+    def array(self) -> np.ndarray:
+        """The same as (n,) uint8."""
+        return np.frombuffer(self.data(), np.uint8)
+
     def __str__(self) -> str:
         return f"{self.path}: row group {self.group}, row {self.row}, {self.column!r}"
 
@@ -117,14 +123,14 @@ class CellLabel:
     def __call__(self, frame: Frame, options: Options) -> Painted:
         """Read and look up."""
         where = str(self.cell)
-        stored = read_mask(io.BytesIO(self.cell.data()), where, self.colored)
+        stored = read_mask(self.cell.array(), where, self.colored)
         return finish(stored.codes, dict(self.table), stored.colored, where, frame, self.hint)
 
 
 def scan_cell(cell: Cell, colored: bool = False) -> Scanned:
     """Values of a mask."""
     try:
-        return scan_stored(read_mask(io.BytesIO(cell.data()), str(cell), colored))
+        return scan_stored(read_mask(cell.array(), str(cell), colored))
     except UniLabelError as error:
         return Scanned(error=str(error))
 
