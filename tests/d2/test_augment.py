@@ -176,6 +176,18 @@ def test_void_does_not_count_as_a_class() -> None:
     assert (augment(image, label, rng(0))[1] == 255).all()
 
 
+def test_one_class_beside_void_is_drawn_again() -> None:
+    """Stripes of one class and void everywhere, of two classes in a corner."""
+    image, label = coordinates(200, 200)
+    label[:] = np.where(np.arange(200) // 4 % 2, 255, 3)
+    label[:60, :60] = np.where(np.arange(60) // 4 % 2, 5, 3)
+    found = {}
+    for limit in (0.8, 1.0):
+        augment = augmentation(**{**PLAIN, "single_class_max_area": limit})
+        found[limit] = sum(5 in augment(image, label, rng(seed))[1] for seed in range(80))
+    assert found[0.8] > 2 * found[1.0]
+
+
 def test_colours_change_without_touching_the_label() -> None:
     image = np.full((40, 50, 3), (120, 100, 80), np.uint8)
     label = np.zeros((40, 50), np.uint8)

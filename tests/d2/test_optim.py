@@ -105,6 +105,10 @@ def test_one_decay_over_all_stages() -> None:
     assert rate(50, **changes) == pytest.approx(0.1 * 0.8**0.9)
     assert rate(110 + 20, **changes) == pytest.approx(0.1 * (130 / 250) ** 0.9)
     assert rate(160 + 30, **changes) == pytest.approx(0.1 * (80 / 250) ** 0.9)
+    slow = {**changes, "SEG_FACTOR": 0.3}  # of the stages behind MULTI_HEAD alone
+    assert rate(50, **slow) == rate(50, **changes)
+    assert rate(110 + 20, **slow) == pytest.approx(0.3 * rate(110 + 20, **changes))
+    assert rate(160 + 30, **slow) == pytest.approx(0.3 * rate(160 + 30, **changes))
     changes["DECAY_ITERS"] = -1  # 200 network iterations
     assert rate(160 + 30, **changes) == pytest.approx(0.1 * (30 / 200) ** 0.9)
 

@@ -11,12 +11,13 @@ pytest.importorskip("detectron2")
 
 from folder_datasets import write_folder
 from made_up_world import config
-from tiny_model import DIM, tiny_model
+from tiny_model import CLASSES, DIM, TinyDecoder, tiny_item, tiny_model
+from torch import nn
 
 from unilabel.core.errors import UniLabelError
 from unilabel.data.folders import folder_source
 from unilabel.data.sources import DatasetSource, load_sample
-from unilabel.engine.pixel_cache import PixelCache, collect_pixels
+from unilabel.engine.pixel_cache import PixelCache, collect_pixels, embed_batch
 
 pytestmark = pytest.mark.d2
 
@@ -60,6 +61,8 @@ def test_number_of_pixels_and_images(sources) -> None:
     cache = collect(sources)
     assert [len(y) for y in cache.labels] == [60, 60]  # 15 of each of 4, 20 of each of 3 images
     assert [e.shape for e in cache.embeddings] == [(60, DIM), (60, DIM)]
+    some = collect(sources, UNIFY__CACHE_PIXELS=5)
+    assert [len(y) for y in some.labels] == [8, 6]  # 5 of 4 images: 2 of each, not 1
     few = collect(sources, UNIFY__CACHE_IMAGES=1)
     assert all(len(y) <= 48 for y in few.labels)  # 6 x 8 cells of one image
 
@@ -113,3 +116,29 @@ def test_batches_draw_from_every_dataset() -> None:
 def test_class_counts_include_absent_classes() -> None:
     cache = PixelCache([torch.zeros(3, 1)], [torch.tensor([0, 2, 2])])
     assert cache.class_counts([4])[0].tolist() == [1, 0, 2, 0]
+
+
+@torch.no_grad()
+def test_batches_are_embedded_by_the_network_as_it_is() -> None:
+    """Labelled cells of each dataset, in eval mode: neither batch statistics nor their update."""
+    decoder = TinyDecoder()
+    decoder.conv = nn.Sequential(decoder.conv, nn.BatchNorm2d(DIM), nn.Dropout(0.5))
+    model = tiny_model(pixel_decoder=decoder).train()
+    batch = [
+        tiny_item(name, (20, 28), seed) for name, seed in (("city", 0), ("city", 1), ("idd", 2))
+    ]
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    pairs = embed_batch(model, batch)
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in state.items())
+    model.eval()
+    assert len(pairs) == len(CLASSES)
+    for name, (pixels, truth) in zip(CLASSES, pairs, strict=True):
+        wanted, labels = [], []
+        for item in (i for i in batch if i["dataset_name"] == name):
+            cells = model.embed(item["image"][None])[0]
+            at = model.grid((20, 28)).labels(item["sem_seg"], tuple(cells.shape[1:])).flatten()
+            wanted.append(cells.flatten(1).T[at != 255])
+            labels.append(at[at != 255].long())
+        assert torch.allclose(pixels, torch.cat(wanted), atol=1e-5)
+        assert torch.equal(truth, torch.cat(labels))
+        assert 0 < len(truth) < 35 * len(labels)  # some cells are void

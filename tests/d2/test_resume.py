@@ -146,6 +146,8 @@ def longer(index: int, by: int) -> list[list]:
         (longer(-1, 8), 28, False, 0, "the learning rate of iteration 13 would have been"),
         (longer(-1, 8), 28, False, 100, "links were pruned at another iteration"),
         (longer(-1, 8), 22, True, 100, ""),
+        (longer(-1, 8), 24, True, 100, ""),  # pruned before iteration 24, or 28: both to come
+        (longer(-1, 8), 25, True, 100, "links were pruned at another iteration"),
         (longer(-1, 8), 8, False, 0, ""),  # later stages have a learning rate of their own
         (longer(0, 12), 28, False, 100, "MULTI_HEAD had 8 iterations"),
         (longer(0, 12), 8, False, 100, ""),

@@ -30,6 +30,7 @@ from unilabel.engine.node_selection import (
     ensure_valid,
     propose_nodes,
 )
+from unilabel.engine.pixel_cache import PixelCache
 
 pytestmark = pytest.mark.d2
 
@@ -125,6 +126,52 @@ def test_text_can_forbid_what_pixels_allow() -> None:
     cfg.UNIFY.TEXT_WEIGHT = 0.0
     proposal = propose_nodes(cfg, world.spaces(), world.pixels(), world.heads(), features)
     assert len(proposal.links) < 11
+
+
+def test_the_threshold_decides_what_shares_a_label() -> None:
+    cache, counts = world.pixels(noise=1.5), []
+    for threshold in (0.05, 0.3, 0.6, 0.95):
+        cfg = world.config(
+            UNIFY__NODES="fused", UNIFY__TEXT_WEIGHT=0.0, UNIFY__SCORE_THRESHOLD=threshold
+        )
+        found = propose_nodes(cfg, world.spaces(), cache, world.heads(), world.random_text())
+        for row in found.links:
+            members = row.nonzero().flatten()
+            pairs = found.score[members][:, members] + torch.eye(len(members))
+            assert pairs.min() >= threshold
+        counts.append(int(found.links.sum(1).max()))
+    assert counts[0] == 3  # one class of every dataset
+    assert counts[-1] == 1
+
+
+@pytest.mark.parametrize("power", [0.0, 0.3, 1.0])
+def test_the_prior_is_divided_out_once(power: float) -> None:
+    """A loss of weighted classes has divided share ** power out of the heads already."""
+    cache = rare_class(world.pixels(noise=1.0))
+    ones = [torch.cat([x, torch.ones(len(x), 1)], 1) for x in cache.embeddings]
+    cache = PixelCache(ones, cache.labels)
+    scores = []
+    for weighted in (0.0, power):
+        heads = []
+        for head, labels in zip(world.heads(), cache.labels, strict=True):
+            count = torch.bincount(labels, minlength=len(head)) + 1  # as the evidence counts
+            prior = (count / count.sum()).log()[:, None]
+            heads.append(torch.cat([head, (1 - weighted) * prior], 1))
+        cfg = world.config(
+            UNIFY__NODES="fused", UNIFY__TEXT_WEIGHT=0.0, LOSS__CLASS_WEIGHT_POWER=weighted
+        )
+        found = propose_nodes(cfg, world.spaces(), cache, heads, world.random_text())
+        scores.append(found.score)
+    assert torch.allclose(scores[0], scores[1], atol=1e-5)
+
+
+def rare_class(cache: PixelCache) -> PixelCache:
+    """Every tenth pixel of the last class of each dataset."""
+    kept = [(y < y.max()) | (torch.arange(len(y)) % 10 == 0) for y in cache.labels]
+    return PixelCache(
+        [x[k] for x, k in zip(cache.embeddings, kept, strict=True)],
+        [y[k] for y, k in zip(cache.labels, kept, strict=True)],
+    )
 
 
 @pytest.mark.parametrize("nodes", ["fused", "ilp"])
@@ -291,6 +338,25 @@ def test_fit_goes_on_from_a_bias() -> None:
     assert torch.equal(found[1], bias)
 
 
+def test_every_dataset_learns_a_bias_of_its_own() -> None:
+    """Fitted where X_u cannot tell anything, a bias holds how frequent the classes are."""
+    cache = PixelCache(
+        [torch.zeros(60, world.DIM)] * 3,
+        [torch.arange(60) % 10 // 9, torch.arange(60) % 10 // 3, torch.arange(60) % 3],
+    )
+    cfg = world.config(
+        **{"UNIFY__FIT_ITERATIONS": 300, "UNIFY__FIT_PIXELS": 600, "UNIFY__FIT_LR": 0.05},
+        LOSS__CLASS_WEIGHT_POWER=0.0,
+    )
+    mapping = LabelMapping.from_stacked(world.spaces(), world.atom_links())
+    start = torch.zeros(5, world.DIM)
+    _, bias = fit_label_embedding(cfg, world.spaces(), cache, mapping, start, "probability_sum", 0)
+    for i, (name, labels) in enumerate(zip(world.DATASETS, cache.labels, strict=True)):
+        found = bias[i].softmax(0) @ mapping[name].float()  # of a dataset without sky: of the rest
+        share = torch.bincount(labels, minlength=len(found)) / 60
+        assert torch.allclose(found / found.sum(), share, atol=0.05), name
+
+
 def test_heads_fit_like_separate_classifiers() -> None:
     cfg = world.config(UNIFY__FIT_ITERATIONS=60, UNIFY__FIT_PIXELS=64, UNIFY__FIT_LR=0.05)
     cache = world.pixels()
@@ -306,7 +372,7 @@ def test_plain_answers_gain_by_their_share_of_the_loss() -> None:
     cfg = world.config(UNIFY__FIT_ITERATIONS=60, UNIFY__FIT_PIXELS=64, UNIFY__FIT_LR=0.05)
     mapping = LabelMapping.from_stacked(world.spaces(), world.atom_links())
     cache, start = world.pixels(), torch.zeros(5, world.DIM)
-    start_bias = 3 * torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
+    start_bias = 6 * torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
     losses = []
     for weight in (0.0, 1.0):
         embedding, _ = fit_label_embedding(
@@ -319,4 +385,4 @@ def test_plain_answers_gain_by_their_share_of_the_loss() -> None:
                 for name, x, y in pairs
             )
         )
-    assert losses[1] < losses[0]
+    assert losses[1] < 0.5 * losses[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -232,3 +233,41 @@ def test_rows_behind_a_reviewed_file_are_nobody_s() -> None:
     other.load_state_dict(state)
     assert other.reviewed == file
     assert torch.equal(other.origin, unifier.rows.origin)
+
+
+def test_all_of_the_state_comes_back() -> None:
+    """What a run knows at an interruption is what the resumed one knows, part for part."""
+    links = untidy_links(2)
+    unifier = unifier_of(links, "logit_sum")
+    unifier.text_features = world.random_text()
+    unifier.proposal = NodeProposal(links, torch.rand(11, 11), "human")
+    unifier.marginals = {name: torch.rand(3) for name in world.DATASETS}
+    unifier.link_scores = [{"after": "GNN", "f1": 0.5}]
+    unifier.cache = world.pixels()
+    segment = StageSchedule([["MULTI_HEAD", 1], ["GNN", 4], ["SEG", 1]]).segments[1]
+    unifier._begin_graph(segment)
+    unifier.learn(segment, 0)
+    state = unifier.state_dict()
+    assert all(value is not None and value != {} and value != [] for value in state.values())
+    other = unifier_of(links, "logit_sum", seed=1)
+    other.load_state_dict(state)
+    assert other._resumed is not None
+    other.cache = world.pixels()
+    other._begin_graph(segment)
+    assert_equal_trees(other.state_dict(), state, "state")
+
+
+def assert_equal_trees(one: Any, two: Any, where: str) -> None:
+    assert type(one) is type(two), where
+    if isinstance(one, dict):
+        assert one.keys() == two.keys(), where
+        for key, value in one.items():
+            assert_equal_trees(value, two[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(two), where
+        for i, (value, other) in enumerate(zip(one, two, strict=True)):
+            assert_equal_trees(value, other, f"{where}.{i}")
+    elif isinstance(one, Tensor):
+        assert torch.equal(one, two), where
+    else:
+        assert one == two, where

@@ -14,7 +14,11 @@ from torch import Tensor
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.losses import class_weights
 from unilabel.core.projection import MAPPING_MODES
-from unilabel.engine.fitting import fit_label_embedding, mapped_cross_entropy
+from unilabel.engine.fitting import (
+    fit_label_embedding,
+    mapped_cross_entropy,
+    start_of_merged,
+)
 from unilabel.engine.graph_stage import draw_pixels
 from unilabel.engine.pixel_cache import PixelCache
 
@@ -100,3 +104,21 @@ def test_pixels_of_the_graph_follow_seed_and_iteration() -> None:
     for i, one in enumerate([first, *others]):
         for two in others[i:]:
             assert not torch.equal(one, two)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_fit_of_merged_labels_begins_where_equal_ones_were(use_bias: bool) -> None:
+    """The probabilities of k labels of one logit add up to that of a logit log k larger."""
+    random = torch.Generator().manual_seed(3)
+    new_index = torch.tensor([0, 1, -1, 1, 2, 1])  # one dropped, three merged
+    kept, count = new_index >= 0, torch.tensor([1.0, 3.0, 1.0])
+    embedding = torch.randn(3, 8, generator=random)[new_index]
+    bias = use_bias * torch.randn(2, 3, generator=random)[:, new_index]
+    start, start_bias = start_of_merged(embedding, bias, new_index, use_bias)
+    pixels = torch.randn(50, 8, generator=random)
+    for dataset in range(2):
+        answers = (pixels @ embedding.T + bias[dataset]).exp()
+        wanted = torch.zeros(50, 3).index_add_(1, new_index[kept], answers[:, kept]).log()
+        if not use_bias:  # nothing but a bias could hold log k, and none may begin
+            wanted = wanted - count.log()
+        assert torch.allclose(pixels @ start.T + start_bias[dataset], wanted, atol=1e-4)
