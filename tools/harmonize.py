@@ -101,6 +101,7 @@ from unilabel.engine.loading import config_of  # noqa: E402
 from unilabel.harmonize.check import check_folder  # noqa: E402
 from unilabel.harmonize.job import HarmonizeJob  # noqa: E402
 from unilabel.harmonize.options import Options  # noqa: E402
+from unilabel.harmonize.report import write_report  # noqa: E402
 from unilabel.harmonize.setup import prepare  # noqa: E402
 from unilabel.harmonize.summary import total_of  # noqa: E402
 from unilabel.predictor import build_predictor  # noqa: E402
@@ -151,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
         if args.shard and shard[1] > 1:
             print("when all shards are there: the same command with --finish instead of --shard")
             return 0
-    finish(job)
+    finish(job, max(args.workers, 1))
     return 0
 
 
@@ -200,11 +201,12 @@ def find_sources(args: argparse.Namespace) -> list[DatasetSource]:
     return [*build_sources(cfg), *folders]
 
 
-def finish(job: HarmonizeJob) -> None:
-    """Write the tables, and say what a person should know."""
+def finish(job: HarmonizeJob, workers: int) -> None:
+    """Write the tables and the report, and say what a person should know."""
     job.require_all()
     totals = total_of(job.records(), job.labeller.parts, job.labeller.target)
     result = totals.to_dict()
+    report = write_report(job, totals, workers)
     job.finish(result)
     for entry in result["datasets"]:
         shares = ", ".join(
@@ -215,6 +217,9 @@ def finish(job: HarmonizeJob) -> None:
         print(f"{entry['name']}: {shares}")
     for text in totals.lost():
         print(f"ignored, since the target has no class for it: {text}")
+    if report.dropped:
+        print(f"report.html: {report.dropped} crops were left out, to keep it small")
+    print(f"report.html: {report.pairs} pairs of classes, {report.doubts} things to look at first")
     print(f"wrote {job.output}")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import atomic_path
@@ -37,12 +38,14 @@ class Part:
 
     Attributes:
         source: its photos.
+        links: bool (N, C), the class that each unified label stands for.
         choices: what its pixels may become.
         bias: dataset of the model whose bias is added to the unified logits, or None.
         origin: where its photos come from, for ``harmonize.json``.
     """
 
     source: DatasetSource
+    links: Tensor
     choices: Choices
     bias: int | None
     origin: dict[str, Any]

@@ -104,7 +104,7 @@ def parts_of(
             options.open_background,
             options.fill_ignored is not None,
         )
-        parts.append(Part(source, choices, bias, origin_of(source)))
+        parts.append(Part(source, links, choices, bias, origin_of(source)))
     return parts
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
 from unilabel.core.label_space import LabelSpace
 from unilabel.core.unified_space import UnifiedLabelSpace, class_relations
 from unilabel.visual.graph_page import graph_data, script_json, static_text
+from unilabel.visual.page_parts import PAGE, STYLE, picture_url, table
 
 _MISTAKES = 12  # confusions that are listed of a dataset
 _KINDS = {
@@ -27,38 +27,6 @@ _KINDS = {
     "superset": "is wider than",
     "overlap": "overlaps with",
 }
-_STYLE = """
-body { margin: 0 auto; padding: 16px 20px 60px; max-width: 1320px; color: #1f2430;
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 24px; } h2 { font-size: 19px; margin-top: 36px; } h3 { font-size: 16px; }
-.scroll { overflow-x: auto; }
-table.data { border-collapse: collapse; font-size: 14px; }
-table.data th, table.data td { padding: 4px 12px 4px 0; text-align: left;
-  border-bottom: 1px solid #e3e3e8; vertical-align: top; }
-table.data td.number { text-align: right; font-variant-numeric: tabular-nums; }
-.bar { display: inline-block; height: 10px; border-radius: 2px; background: #2563eb; }
-.dot { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 6px;
-  border: 1px solid #888; vertical-align: -1px; }
-.columns { display: grid; gap: 4px 40px; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); }
-.example { display: grid; gap: 8px; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr));
-  margin-bottom: 18px; }
-figure { margin: 0; } figcaption { font-size: 13px; color: #5b6170; }
-figure img { width: 100%; border-radius: 6px; display: block; }
-img.matrix { max-width: 100%; }
-.pixels img { image-rendering: pixelated; }
-details summary { cursor: pointer; }
-.quiet { color: #5b6170; }
-"""
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>{title}</title><link rel="icon" href="data:,"><style>{style}</style></head>
-<body><h1>{title}</h1>
-{body}
-<script>{script}</script></body></html>
-"""
 
 
 @dataclass(frozen=True)
@@ -123,35 +91,17 @@ def report_html(
     parts += [_dataset(dataset) for dataset in datasets]
     if examples:
         parts += ["<h2>Further images</h2>", *map(_example, examples)]
-    return _PAGE.format(
+    return PAGE.format(
         title=html.escape(title),
-        style=_STYLE + static_text("graph.css"),
+        style=STYLE + static_text("graph.css"),
         body="\n".join(part for part in parts if part),
         script=script,
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """A table of texts that are markup already; ``numbers`` are columns of numbers."""
-    if not rows:
-        return ""
-    top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    body = []
-    for row in rows:
-        cells = [
-            f'<td class="number">{cell}</td>' if i in numbers else f"<td>{cell}</td>"
-            for i, cell in enumerate(row)
-        ]
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    return (
-        f'<div class="scroll"><table class="data"><thead><tr>{top}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
 def _facts(facts: Sequence[tuple[str, str]]) -> str:
     rows = [(f"<b>{html.escape(name)}</b>", html.escape(value)) for name, value in facts]
-    return _table(("", ""), rows)
+    return table(("", ""), rows)
 
 
 def _score(value: float | None) -> str:
@@ -171,7 +121,7 @@ def _results(datasets: Sequence[DatasetReport]) -> str:
         for d in datasets
     ]
     head = ("dataset", "classes", "mIoU, %", "mIoU of the unified labels, %")
-    return "<h2>Results</h2>" + _table(head, rows, (1, 2, 3))
+    return "<h2>Results</h2>" + table(head, rows, (1, 2, 3))
 
 
 def _relations(space: UnifiedLabelSpace) -> str:
@@ -187,10 +137,10 @@ def _relations(space: UnifiedLabelSpace) -> str:
         ]
         rows.append((ends[0], _KINDS[relation["type"]], ends[1]))
     numbers = ", ".join(f"{counts[kind]} {kind}" for kind in _KINDS if counts[kind])
-    table = _table(("class", "", "class"), rows)
+    listing = table(("class", "", "class"), rows)
     return (
         f"<h2>Relations of the datasets' classes</h2><p>{len(relations)} pairs of classes share a "
-        f"unified label: {numbers or 'none'}.</p><details><summary>All pairs</summary>{table}"
+        f"unified label: {numbers or 'none'}.</p><details><summary>All pairs</summary>{listing}"
         "</details>"
     )
 
@@ -219,7 +169,7 @@ def _class_scores(dataset: DatasetReport) -> str:
         rows.append((dot + html.escape(name), _score(value), bar))
     size = -(-len(rows) // 3)
     blocks = [
-        _table(("class", "IoU", ""), rows[i : i + size], (1,)) for i in range(0, len(rows), size)
+        table(("class", "IoU", ""), rows[i : i + size], (1,)) for i in range(0, len(rows), size)
     ]
     return f'<div class="columns">{"".join(blocks)}</div>'
 
@@ -240,8 +190,10 @@ def _confusion(dataset: DatasetReport) -> str:
             ends = html.escape(names[row]), html.escape(names[column])
             rows.append((*ends, f"{100 * wrong[row, column]:.1f} %"))
     picture = _matrix_png(shares, names)
-    table = _table(("ground truth", "predicted as", "of its pixels"), rows, (2,))
-    return f'<div class="columns"><img class="matrix" alt="confusion" src="{picture}">{table}</div>'
+    listing = table(("ground truth", "predicted as", "of its pixels"), rows, (2,))
+    return (
+        f'<div class="columns"><img class="matrix" alt="confusion" src="{picture}">{listing}</div>'
+    )
 
 
 def _matrix_png(shares: NDArray[np.float64], names: Sequence[str]) -> str:
@@ -267,22 +219,12 @@ def _example(example: Example) -> str:
     small = any(min(picture.shape[:2]) < 300 for _, picture in example.pictures)
     for caption, picture in example.pictures:
         figures.append(
-            f'<figure><img alt="{html.escape(caption)}" src="{_picture_url(picture)}">'
+            f'<figure><img alt="{html.escape(caption)}" src="{picture_url(picture)}">'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         )
     kind = "example pixels" if small else "example"
     name = html.escape(example.name)
     return f'<p class="quiet">{name}</p><div class="{kind}">{"".join(figures)}</div>'
-
-
-def _picture_url(picture: NDArray[np.uint8]) -> str:
-    """PNG for small pictures, else JPEG."""
-    image = Image.fromarray(picture)
-    kind, options = ("PNG", {}) if picture.size < 3 * 250_000 else ("JPEG", {"quality": 88})
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f"data:image/{kind.lower()};base64,{data}"
 
 
 def numbers_of(results: Mapping[str, Any]) -> list[tuple[str, str]]:

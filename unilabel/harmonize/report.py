@@ -1,0 +1,287 @@
+"""The conflict report: one web page that needs no other file.
+
+Every pair of classes that share pixels or a name, those with most pixels concerned first, with
+crops of training photos for every label that joins them. Crops are put into the page once and drawn
+when a pair is opened.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unilabel import __version__
+from unilabel.core.io import atomic_path
+from unilabel.core.label_space import LabelSpace
+from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.harmonize.conflicts import Pair, Side, find_pairs, split_classes
+from unilabel.harmonize.evidence import CROPS, Crop, Evidence, Key, PhotoChooser, collect
+from unilabel.harmonize.job import HarmonizeJob
+from unilabel.harmonize.summary import Totals
+from unilabel.visual.page_parts import PAGE, STYLE, table
+
+REPORT = "report.html"
+MOST_BYTES = 24 * 2**20  # of crops in the page
+_OPEN = 3  # pairs that are open at first
+_RELATION = {
+    "equal": "is equal to",
+    "subset": "is part of",
+    "superset": "is wider than",
+    "overlap": "overlaps with",
+    "none": "has the name of",
+}
+_STYLE = """
+details.pair { border: 1px solid #e3e3e8; border-radius: 8px; margin: 8px 0; padding: 6px 12px; }
+details.pair summary { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: baseline; }
+details.pair summary .stake { margin-left: auto; font-variant-numeric: tabular-nums; }
+.doubt { background: #fff4d6; border-radius: 4px; padding: 1px 6px; }
+.mark { color: #a15c00; font-weight: 600; }
+.links { display: grid; gap: 10px 28px; margin: 8px 0 4px;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); }
+.group { display: flex; flex-wrap: wrap; gap: 6px; align-content: flex-start; }
+.group h4 { flex: 1 0 100%; margin: 4px 0 0; font-size: 13px; font-weight: 600; }
+.group.no h4 { color: #a33; }
+.group figure { width: 112px; } .group figcaption { font-size: 11.5px; line-height: 1.25; }
+.group img { width: 112px; height: 112px; background: #eee; }
+h3.label { margin: 14px 0 0; font-size: 15px; }
+"""
+_SCRIPT = """
+const crops = %s;
+function draw(part) {
+  part.querySelectorAll("img[data-crop]").forEach(image => {
+    image.src = "data:image/jpeg;base64," + crops[image.dataset.crop];
+    delete image.dataset.crop;
+  });
+}
+document.querySelectorAll("details.pair").forEach(part => {
+  if (part.open) draw(part);
+  part.addEventListener("toggle", () => { if (part.open) draw(part); });
+});
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page and what it left out.
+
+    Attributes:
+        page: its text.
+        pairs: pairs on it.
+        doubts: doubts on it.
+        crops: crops on it.
+        dropped: crops that were left out to keep it small.
+    """
+
+    page: str
+    pairs: int
+    doubts: int
+    crops: int
+    dropped: int
+
+
+def write_report(job: HarmonizeJob, totals: Totals, workers: int) -> Report:
+    """Look for evidence on training photos and write ``report.html``.
+
+    Datasets that the model was not trained on are not in its label space and so not in the report.
+    """
+    chooser = PhotoChooser()
+    unified = job.labeller.target.columns is None
+    for number, (photo, record) in enumerate(job.records()):
+        chooser.add(number, photo, record, unified)
+    photos = [job.photos[i] for i in chooser.chosen()]
+    evidence = collect(job.labeller, photos, workers)
+    space = job.labeller.predictor.label_space
+    assert space is not None
+    report = make_report(job, space, totals, evidence)
+    with atomic_path(job.output / REPORT) as temporary:
+        temporary.write_text(report.page, encoding="utf-8")
+    return report
+
+
+def make_report(
+    job: HarmonizeJob, space: UnifiedLabelSpace, totals: Totals, evidence: Evidence
+) -> Report:
+    """The page of pairs."""
+    parts = job.labeller.parts
+    known = [i for i, p in enumerate(parts) if p.source.name in space.label_spaces.names]
+    names = [parts[i].source.name for i in known]
+    pixels = [totals.pixels[i][:-1].sum(1) for i in known]
+    if job.labeller.target.columns is None:
+        written = [totals.pixels[i][:-1, :-1] for i in known]
+    else:  # what the photos looked at say, for all pixels of a class
+        written = [_scaled(evidence.written[i], totals.pixels[i][:-1].sum(1)) for i in known]
+    free = [evidence.free[i] for i in known]
+    pairs = find_pairs(space, names, pixels, written, free)
+    crops = {
+        ((known.index(d), c, u), k): v for ((d, c, u), k), v in evidence.crops.items() if d in known
+    }
+    page = _Page([parts[i].source.label_space for i in known], space, crops)
+    body = [
+        _head(job, names, totals, evidence),
+        _overview(pairs, page),
+        _splits(space, names),
+        "<h2>Pairs, most pixels first</h2>",
+        *(page.pair(number, pair) for number, pair in enumerate(pairs)),
+    ]
+    text = PAGE.format(
+        title=html.escape(f"Where the datasets of {job.output.resolve().name} disagree"),
+        style=STYLE + _STYLE,
+        body="\n".join(part for part in body if part),
+        script=_SCRIPT % json.dumps(page.pictures),
+    )
+    doubts = sum(len(pair.doubts) for pair in pairs)
+    return Report(text, len(pairs), doubts, len(page.pictures), page.dropped)
+
+
+def _scaled(counts: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    total = np.maximum(counts.sum(1, keepdims=True), 1)
+    return np.asarray(np.rint(counts / total * pixels[:, None]), np.int64)
+
+
+def _head(job: HarmonizeJob, names: Sequence[str], totals: Totals, evidence: Evidence) -> str:
+    written = sum(int(p[:, :-1].sum()) for p in totals.pixels)
+    facts = [
+        ("datasets", ", ".join(names)),
+        ("photos", str(len(job.photos))),
+        ("written in", f"{job.labeller.target.name}, {len(job.labeller.target.names)} labels"),
+        ("pixels with a label", f"{written:,}"),
+        ("photos looked at for this page", f"{evidence.photos} training photos"),
+        ("made by", f"unilabel {__version__}, {job.settings['weights']['file']}"),
+    ]
+    rows = [(f"<b>{html.escape(k)}</b>", html.escape(v)) for k, v in facts]
+    return (
+        table(("", ""), rows)
+        + "<p>Every labelled pixel keeps its class. Which of the labels of that class it got is "
+        "the model's opinion; this page shows where that matters. <b>Agree</b>: people drew the "
+        "class, and the model reads it without being told. <b>Disagree</b>: it would have read "
+        "another class there, so the label is the best of those that the drawn class allows.</p>"
+    )
+
+
+def _overview(pairs: Sequence[Pair], page: _Page) -> str:
+    rows = []
+    for number, pair in enumerate(pairs):
+        for text in pair.doubts:
+            ends = f"{page.name(pair.one)} and {page.name(pair.two)}"
+            rows.append(
+                (f'<a href="#pair{number}">{ends}</a>', html.escape(text), f"{pair.stake:,}")
+            )
+    if not rows:
+        return "<h2>Look here first</h2><p>Nothing stands out.</p>"
+    listing = table(("pair", "what stands out", "pixels concerned"), rows, (2,))
+    return f"<h2>Look here first</h2>{listing}"
+
+
+def _splits(space: UnifiedLabelSpace, names: Sequence[str]) -> str:
+    texts = split_classes(space, names)
+    if not texts:
+        return ""
+    items = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
+    return f"<h2>Classes of many labels</h2><ul>{items}</ul>"
+
+
+class _Page:
+    """Sections of pairs; every crop is kept once."""
+
+    def __init__(
+        self,
+        datasets: Sequence[LabelSpace],
+        space: UnifiedLabelSpace,
+        crops: dict[Key, list[Crop]],
+    ) -> None:
+        self.datasets = datasets
+        self.space = space
+        self.crops = crops
+        self.pictures: dict[str, str] = {}
+        self.dropped = 0
+        self._bytes = 0
+
+    def name(self, side: Side) -> str:
+        """A class with its colour and dataset."""
+        space = self.datasets[side.dataset]
+        return (
+            f"{_dot(space.colors[side.row])}{html.escape(side.name)} "
+            f"<span class='quiet'>{html.escape(space.name)}</span>"
+        )
+
+    def pair(self, number: int, pair: Pair) -> str:
+        mark = "<span class='mark'>look</span>" if pair.doubts else ""
+        summary = (
+            f"<summary><span>{self.name(pair.one)}</span><span>{_RELATION[pair.relation]}</span>"
+            f"<span>{self.name(pair.two)}</span>{mark}"
+            f"<span class='stake'>{pair.stake:,} pixels</span></summary>"
+        )
+        doubts = "".join(f"<p><span class='doubt'>{html.escape(t)}</span></p>" for t in pair.doubts)
+        facts = [
+            f"{self.name(side)}: {side.pixels:,} pixels drawn, {side.shared:,} of them with a "
+            f"label of both{_read(side)}"
+            for side in (pair.one, pair.two)
+        ]
+        labels = "".join(self._label(pair, label) for label in pair.labels)
+        return (
+            f'<details class="pair" id="pair{number}"{" open" if number < _OPEN else ""}>'
+            f"{summary}{doubts}<p>{'<br>'.join(facts)}</p>{labels}</details>"
+        )
+
+    def _label(self, pair: Pair, label: int) -> str:
+        name = html.escape(self.space.names[label])
+        sides = (
+            "".join(self._group(side, label, agree) for agree in (True, False))
+            for side in (pair.one, pair.two)
+        )
+        groups = [f"<div>{groups}</div>" for groups in sides]
+        return (
+            f"<h3 class='label'>{_dot(self.space.colors[label])}{name} "
+            f"<span class='quiet'>label {label}</span></h3>"
+            f"<div class='links'>{''.join(groups)}</div>"
+        )
+
+    def _group(self, side: Side, label: int, agree: bool) -> str:
+        dataset = html.escape(self.datasets[side.dataset].name)
+        title = f"{dataset}: {html.escape(side.name)}, both {'agree' if agree else 'disagree'}"
+        found = self.crops.get(((side.dataset, side.row, label), agree), [])
+        figures = []
+        for place, crop in enumerate(found[:CROPS]):
+            key = f"{side.dataset}.{side.row}.{label}.{int(agree)}.{place}"
+            if not self._keep(key, crop):
+                continue
+            read = html.escape(self.space.names[crop.read])
+            text = (
+                f"{100 * crop.confidence:.0f} % sure"
+                if agree
+                else (f"read as {read}, {100 * crop.confidence:.0f} % sure")
+            )
+            figures.append(
+                f'<figure><img data-crop="{key}" alt="{html.escape(crop.photo)}" '
+                f'title="{html.escape(crop.photo)}"><figcaption>{text}</figcaption></figure>'
+            )
+        body = "".join(figures) or "<span class='quiet'>no region of some size</span>"
+        return f"<div class='group{'' if agree else ' no'}'><h4>{title}</h4>{body}</div>"
+
+    def _keep(self, key: str, crop: Crop) -> bool:
+        if key in self.pictures:
+            return True
+        data = base64.b64encode(crop.jpeg).decode("ascii")
+        if self._bytes + len(data) > MOST_BYTES:
+            self.dropped += 1
+            return False
+        self._bytes += len(data)
+        self.pictures[key] = data
+        return True
+
+
+def _dot(color: tuple[int, int, int]) -> str:
+    red, green, blue = color
+    return f'<span class="dot" style="background:rgb({red},{green},{blue})"></span>'
+
+
+def _read(side: Side) -> str:
+    if side.read is None:
+        return ""
+    share = f"{100 * side.read:.0f} %"
+    return f"; left free, the model reads {share} of those looked at as the other class"
