@@ -36,6 +36,8 @@ from unilabel.data.parallel import default_workers
 from unilabel.data.sources import SPLITS
 from unilabel.importers.links import LINKS
 
+EXPORTS = ("coco", "voc", "yolo")  # of unilabel.harmonize.exports
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Options of this tool."""
@@ -72,6 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
         "named class of their dataset claims",
     )  # fmt: skip
     add("--link", choices=LINKS, default="symlink", help="how photos get there")
+    add(
+        "--also", nargs="+", choices=EXPORTS, default=[], help="other forms, written below the "
+        "output: COCO panoptic, VOC, YOLO outlines",
+    )  # fmt: skip
     add("--confidence", action="store_true", help="also write maps of the probabilities, 8-bit")
     add("--tta", action="store_true", help="average three scales and mirror images")
     add("--short-side", type=int, metavar="PIXELS", help="for the network; 0: as it is")
@@ -99,6 +105,7 @@ from unilabel.data.sources import DatasetSource  # noqa: E402
 from unilabel.engine.checkpoint import load_file  # noqa: E402
 from unilabel.engine.loading import config_of  # noqa: E402
 from unilabel.harmonize.check import check_folder  # noqa: E402
+from unilabel.harmonize.exports import export  # noqa: E402
 from unilabel.harmonize.job import HarmonizeJob  # noqa: E402
 from unilabel.harmonize.options import Options  # noqa: E402
 from unilabel.harmonize.report import write_report  # noqa: E402
@@ -145,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
     job.start(args.resume or bool(args.shard) or args.finish)
     if job.finished:
         print(f"nothing to do, {args.output} is complete")
+        say_exports(args)
         return 0
     if not args.finish:
         made = job.run(max(args.workers, 1), shard)
@@ -153,6 +161,7 @@ def run(args: argparse.Namespace) -> int:
             print("when all shards are there: the same command with --finish instead of --shard")
             return 0
     finish(job, max(args.workers, 1))
+    say_exports(args)
     return 0
 
 
@@ -199,6 +208,12 @@ def find_sources(args: argparse.Namespace) -> list[DatasetSource]:
     if named:
         cfg.DATASETS.ONLY = named
     return [*build_sources(cfg), *folders]
+
+
+def say_exports(args: argparse.Namespace) -> None:
+    """Write the other forms."""
+    for line in export(args.output, args.also, max(args.workers, 1)):
+        print(line)
 
 
 def finish(job: HarmonizeJob, workers: int) -> None:
