@@ -9,7 +9,7 @@ maps of photos that a model saw with coarse labels only (never used for anything
 Examples:
   python benchmarks/harmonize.py --toy output/toy_0 output/toy_1 output/toy_2
   python benchmarks/harmonize.py --weights output/mini_0/model_final.pth --photos datasets/camvid7 \
-      --space camvid11 --truth hidden/camvid7_as_camvid11/labels --tta
+      --space camvid11 --truth hidden/camvid7_as_camvid11/labels --short-side 240
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def answers(
     for sample in source.samples(split):
         image, drawn = load_sample(source, sample)
         right = read_label(str(truth / split / Path(sample.label).name)).values
-        free = predictor.predict(image, space, tta=options.tta, confidence=False).labels
+        free = predictor.predict(
+            image, space, short_side=options.short_side, tta=options.tta, confidence=False
+        ).labels
         found = labeller.label(index, image, drawn).values
         both = {"free": free, "constrained": found}
         yield (
@@ -88,17 +90,16 @@ def count(
 
 
 def labeller_of(
-    predictor: UniLabelPredictor, sources: Sequence[DatasetSource], space: str, tta: bool
+    predictor: UniLabelPredictor, sources: Sequence[DatasetSource], space: str, options: Options
 ) -> Labeller:
     """As tools/harmonize.py makes it."""
-    options = Options(tta=tta)
     assert predictor.label_space is not None
     target = Target.of(predictor.label_space, space)
     parts = parts_of(predictor.label_space, sources, target, options)
     return Labeller(predictor, parts, target, options)
 
 
-def score_toy(run: Path, tta: bool) -> dict[str, Row]:
+def score_toy(run: Path, options: Options) -> dict[str, Row]:
     """Validation photos of a toy run against their atoms."""
     predictor = build_predictor(run / "model_final.pth")
     world = run / "toy_world"
@@ -107,7 +108,7 @@ def score_toy(run: Path, tta: bool) -> dict[str, Row]:
     if atoms is None:
         raise UniLabelError(f"{world} has no atoms; name the folder of a toy run.")
     sources = [folder_source(str(world / name)) for name in names]
-    labeller = labeller_of(predictor, sources, UNIFIED, tta)
+    labeller = labeller_of(predictor, sources, UNIFIED, options)
     counts = {
         source.name: count(
             labeller, source, Path(source.root) / "atoms", len(atoms["atoms"]), SPLITS
@@ -123,16 +124,16 @@ def score_toy(run: Path, tta: bool) -> dict[str, Row]:
 
 
 def score_finer(
-    weights: Path, photos: str, space: str, truth: Path, tta: bool, splits: Sequence[str]
+    weights: Path, photos: str, space: str, truth: Path, options: Options
 ) -> dict[str, Row]:
     """Photos of one dataset in the classes of another one against the hidden truth."""
     predictor = build_predictor(weights)
     source = folder_source(photos)
-    labeller = labeller_of(predictor, [source], space, tta)
+    labeller = labeller_of(predictor, [source], space, options)
     names = labeller.target.names
-    counts = count(labeller, source, truth, len(names), splits)
+    counts = count(labeller, source, truth, len(names), options.splits)
     rows = {}
-    for split in splits:
+    for split in options.splits:
         row = {}
         for way in WAYS:
             matrix = counts[way][split]
@@ -178,16 +179,19 @@ def main() -> int:
     add("--truth", type=Path, metavar="DIR", help="{train,val}/NAME.png, as the dataset's labels")
     add("--splits", nargs="+", choices=SPLITS, default=list(SPLITS))
     add("--tta", action="store_true")
+    add("--short-side", type=int, metavar="PIXELS", help="as of tools/harmonize.py")
     add("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     torch.set_num_threads(1)
     results: dict[str, dict[str, Row]] = {}
     try:
+        splits = tuple(s for s in SPLITS if s in args.splits)
+        options = Options(splits, tta=args.tta, short_side=args.short_side)
         for run in args.toy:
-            results[run.name] = score_toy(run, args.tta)
+            results[run.name] = score_toy(run, options)
         for file in args.weights:
             where = (file, args.photos, args.space, args.truth)
-            results[file.parent.name] = score_finer(*where, args.tta, args.splits)
+            results[file.parent.name] = score_finer(*where, options)
         if args.json:
             plain = {
                 m: {c: {w: s._asdict() for w, s in r.items()} for c, r in rows.items()}

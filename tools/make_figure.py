@@ -6,6 +6,9 @@ Examples:
   # camvid7 photos in finer labels, without the photos themselves (where they may not be passed on)
   python tools/make_figure.py --weights output/mini/model_final.pth --datasets camvid7 \
       --index 0 10 20 --columns own unified camvid11 --output finer.png
+  # labels as people drew them, and as tools/harmonize.py writes them
+  python tools/make_figure.py --weights output/toy/model_final.pth \
+      --columns photo truth harmonized --output docs/figures/harmonized.png
 
 The images are the first validation images (or --index N) of the datasets of the model's training
 configuration; folders are looked up as in training.
@@ -16,9 +19,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-PHOTO, TRUTH, OWN = "photo", "truth", "own"
+PHOTO, TRUTH, OWN, HARMONIZED = "photo", "truth", "own", "harmonized"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,7 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--columns",
         nargs="+",
         default=[PHOTO, TRUTH, "unified"],
-        help="photo, truth, own (answer in the dataset's labels), unified, or a dataset's name",
+        help="photo, truth, own (answer in the dataset's labels), unified, harmonized (the best "
+        "unified labels that the drawn classes allow), or a dataset's name",
     )
     return parser
 
@@ -55,14 +60,24 @@ from matplotlib.patches import Patch  # noqa: E402
 import unilabel.modeling  # noqa: E402, F401  registers the model
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import atomic_path  # noqa: E402
+from unilabel.core.label_space import UNIFIED  # noqa: E402
 from unilabel.data.build import build_sources  # noqa: E402
-from unilabel.data.sources import load_sample  # noqa: E402
+from unilabel.data.sources import DatasetSource, load_sample  # noqa: E402
 from unilabel.engine.checkpoint import load_file  # noqa: E402
 from unilabel.engine.loading import config_of  # noqa: E402
-from unilabel.predictor import build_predictor  # noqa: E402
+from unilabel.harmonize.labelling import Labeller  # noqa: E402
+from unilabel.harmonize.options import Options  # noqa: E402
+from unilabel.harmonize.setup import parts_of  # noqa: E402
+from unilabel.harmonize.target import Target  # noqa: E402
+from unilabel.predictor import UniLabelPredictor, build_predictor  # noqa: E402
 from unilabel.visual.overlay import Color, color_map  # noqa: E402
 
-TITLES = {PHOTO: "photo", TRUTH: "its own labels", OWN: "prediction, its own labels"}
+TITLES = {
+    PHOTO: "photo",
+    TRUTH: "its own labels",
+    OWN: "prediction, its own labels",
+    HARMONIZED: "harmonised, unified labels",
+}
 MOST_LINES = 4  # of the legend of a label space
 
 
@@ -83,7 +98,9 @@ def draw(
         raise UniLabelError(f"{weights} was not trained on {', '.join(unknown)}, but on {names}.")
     sources = [s for s in sources if not datasets or s.name in datasets]
     rows = [(source, index) for source in sources for index in indices]
-    asked = [[source.name if column == OWN else column for column in columns] for source, _ in rows]
+    names = {HARMONIZED: UNIFIED}
+    asked = [[s.name if c == OWN else names.get(c, c) for c in columns] for s, _ in rows]
+    labeller = harmoniser(predictor, sources) if HARMONIZED in columns else None
     spaces = [name for column in zip(*asked, strict=True) for name in column]
     spaces = [name for name in dict.fromkeys(spaces) if name not in (PHOTO, TRUTH)]
     figure = Figure(layout="constrained")
@@ -100,6 +117,13 @@ def draw(
             elif column == TRUTH:
                 ids = np.where(label == 255, space.num_classes, label)
                 picture = color_map(ids, [*space.colors, (0, 0, 0)])
+            elif labeller is not None and column == HARMONIZED:
+                target = labeller.target
+                found = labeller.label(sources.index(source), image, label).values
+                picture = color_map(found, target.colors)
+                for i, pixels in enumerate(np.bincount(found[found >= 0])):
+                    if pixels:
+                        shown[UNIFIED][target.names[i], target.colors[i]] += pixels / found.size
             else:
                 answer = predictor.predict(image, name)
                 picture = color_map(answer.labels, answer.colors)
@@ -125,6 +149,19 @@ def draw(
     figure.set_size_inches(2.8 * len(columns), sum(heights) + titles)
     with atomic_path(output) as temporary:
         figure.savefig(temporary, dpi=110, format=output.suffix[1:])
+
+
+def harmoniser(predictor: UniLabelPredictor, sources: Sequence[DatasetSource]) -> Labeller:
+    """Labels photos as tools/harmonize.py does by default.
+
+    Raises:
+        UniLabelError: the model has no unified labels.
+    """
+    own = predictor.label_space
+    if own is None:
+        raise UniLabelError("the model has one head per dataset and no unified labels.")
+    target, options = Target.of(own), Options()
+    return Labeller(predictor, parts_of(own, sources, target, options), target, options)
 
 
 def add_legend(axis: Axes, shown: Counter[tuple[str, Color]], per_line: int) -> int:
