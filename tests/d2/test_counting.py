@@ -64,6 +64,15 @@ def test_any_values(data) -> None:
     assert ours == plain
 
 
+def test_label_255_is_no_miss() -> None:
+    """As a byte -1 is 255; of more than 255 classes that is one of them."""
+    prediction = torch.tensor([-1, 255, 255, 0], dtype=torch.int16)
+    target = torch.tensor([0, 0, 1, 1], dtype=torch.uint8)
+    ours, plain = both(prediction, target, 256, 257)
+    assert ours == plain
+    assert (ours[0][255], ours[0][256], ours[1][255]) == (2, 2, 2)
+
+
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(UniLabelError, match=r"has shape \(2, 3\), the label map \(3, 2\)"):
         count_pixels(

@@ -156,6 +156,16 @@ def test_atom_scores_worked_by_hand() -> None:
     assert scores["hidden_iou"] == pytest.approx((3 / 6 + 2 / 5) / 2)
 
 
+def test_a_rare_atom_names_the_label_that_holds_it() -> None:
+    # Label 1 lies on 15 pixels of a and on all 10 of b: more on a, but of b it holds more.
+    counts = {"city": torch.tensor([[85, 15], [0, 10]])}
+    atoms = {"atoms": ["a", "b"], "datasets": {"city": {"A": ["a"], "B": ["b"]}}}
+    scores = score_atoms(counts, counts, atoms)
+    # called "a": 100 / 110 and 0; called "b": 85 / 100 and 10 / 25, which is better
+    assert scores["atom_miou"] == pytest.approx((85 / 100 + 10 / 25) / 2)
+    assert scores["atom_accuracy"] == pytest.approx(100 / 110)
+
+
 def test_label_that_never_occurs_in_training_counts_as_some_atom() -> None:
     train = {"fine": torch.tensor([[5, 0], [0, 0], [0, 0]])}
     val = {"fine": torch.tensor([[5, 0], [0, 1], [0, 0]])}

@@ -235,11 +235,17 @@ def test_large_images_are_read_up_to_the_stated_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reduction", [2, 4, 8])
 @pytest.mark.parametrize("mode", ["CMYK", "RGBA", "L"])
-def test_reduction_of_every_path(tmp_path: Path, mode: str, reduction: int) -> None:
+@pytest.mark.parametrize("cut", [0, 1, 5])
+def test_reduction_of_every_path(tmp_path: Path, mode: str, reduction: int, cut: int) -> None:
     path = tmp_path / ("x.png" if mode == "RGBA" else "x.jpg")
-    picture(mode).save(path)
+    image = picture(mode)
+    image.crop((0, 0, image.width - cut, image.height - cut)).save(path)
     whole = read_image(str(path))
-    size = tuple(-(-side // reduction) for side in whole.shape[1::-1])
     small = read_image(str(path), reduction)
-    wanted = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+    # a pixel is the mean of a square, of what the picture has of it
+    rest = [(0, -side % reduction) for side in whole.shape[:2]]
+    full = np.pad(whole, [*rest, (0, 0)], mode="edge").astype(float)
+    height, width = (side // reduction for side in full.shape[:2])
+    wanted = full.reshape(height, reduction, width, reduction, 3).mean((1, 3))
+    assert small.shape == wanted.shape
     assert np.abs(small.astype(int) - wanted).mean() < 3

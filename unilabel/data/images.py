@@ -130,7 +130,11 @@ class ImageReader:
         else:
             rgb, notes = self._with_pillow(data, name)
         if reduction > 1:
-            size = tuple(-(-side // reduction) for side in rgb.shape[1::-1])
+            # As in a reduced JPEG, every pixel stands for a full square of them; with the border
+            # repeated, since a picture that is stretched would lie beside its label.
+            below, right = (-side % reduction for side in rgb.shape[:2])
+            rgb = cv2.copyMakeBorder(rgb, 0, below, 0, right, cv2.BORDER_REPLICATE)
+            size = (rgb.shape[1] // reduction, rgb.shape[0] // reduction)
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
         return LoadedImage(rgb, notes)
 
