@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -188,8 +189,10 @@ def main() -> int:
         for mutant in mutants:
             print(f"{mutant.name:28} {mutant.file}: {mutant.why}")
         return 0
-    for package in PACKAGES:
-        importlib.import_module(package)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of packages about each other
+        for package in PACKAGES:
+            importlib.import_module(package)
     found: dict[str, list[str]] = {KILLED: [], SURVIVED: [], OUTDATED: [], UNDECIDED: []}
     with tempfile.TemporaryDirectory(prefix="unilabel_mutants_") as temporary:
         folder = Path(temporary)
