@@ -9,10 +9,12 @@ Examples:
   # the classes of a dataset that the model was not trained on, see tools/map_unseen.py
   python demo/predict.py --input photo.jpg --mapping mapping.json --output predictions
 
-Writes for every image NAME.png (label ids, 8 bit; 16 bit with more than 255 labels),
-NAME_overlay.jpg (colours over the image, with a legend) and NAME.json (shares of the labels). With
-several label spaces each gets a folder of its own below --output. Pixels without a class of an
-unseen dataset get the id behind its last class.
+Writes for every image NAME.png (label ids of 8 bit with a palette of the label colours; 16 bit
+without one for more than 255 labels), NAME_overlay.jpg (colours over the image, with a legend) and
+NAME.json (shares of the labels), and one classes.json with all ids, names and colours. Folders are
+searched with their subfolders, which the output has too. With several label spaces each gets a
+folder of its own below --output. Pixels without a class of an unseen dataset get the id behind its
+last class, which classes.json names under "ignore_values".
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import argparse
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -34,7 +36,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--weights", metavar="FILE", help="model_final.pth (default: the model of the toy run)"
     )
     parser.add_argument(
-        "--input", nargs="+", required=True, metavar="PATH", help="images, or folders of images"
+        "--input", nargs="+", required=True, metavar="PATH", help="images, or folders with images (also in subfolders)"
     )
     parser.add_argument(
         "--space",
@@ -89,8 +91,9 @@ from PIL import Image  # noqa: E402
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import atomic_path, write_json  # noqa: E402
 from unilabel.data.headers import MAX_PIXELS, read_bytes  # noqa: E402
-from unilabel.data.images import IMAGE_SUFFIXES, ImageReader  # noqa: E402
-from unilabel.demo_app.outputs import label_png, prediction_record  # noqa: E402
+from unilabel.data.images import ImageReader  # noqa: E402
+from unilabel.demo_app.inputs import CLASS_LIST, find_images  # noqa: E402
+from unilabel.demo_app.outputs import class_list, label_png, prediction_record  # noqa: E402
 from unilabel.demo_app.weights import find_weights  # noqa: E402
 from unilabel.predictor import Prediction, UniLabelPredictor, build_predictor  # noqa: E402
 from unilabel.visual.overlay import Image8, overlay, with_legend  # noqa: E402
@@ -104,10 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UniLabelError(f"--opacity is {args.opacity}, expected 0 to 1.")
         if args.image_scale and not args.image_scale[0] < args.image_scale[1]:
             raise UniLabelError("--image-scale expects the value of black, then a larger one.")
-        images = find_images(args.input)
+        images, notes = find_images(args.input, Path(args.output))
         spaces = args.space + ([args.mapping] if args.mapping else [])
         folders = output_folders(spaces or ["unified"], Path(args.output))
         check_outputs(images, folders.values())
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
         predictor = build_predictor(find_weights(args.weights), args.device)
         bound = {name: bind(predictor, name) for name in folders}
         failed = predict_all(args, images, bound, folders)
@@ -118,37 +123,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {failed} of {len(images)} images failed, see above.", file=sys.stderr)
         return 2
     return 0
-
-
-def find_images(inputs: Sequence[str]) -> list[Path]:
-    """Image files, those of folders in order of their names.
-
-    Raises:
-        UniLabelError: an input is missing or holds no image, or two images have the same name.
-    """
-    images: list[Path] = []
-    for given in map(Path, inputs):
-        if given.is_dir():
-            found = [p for p in sorted(given.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
-            found = [p for p in found if p.is_file() and not p.name.startswith(".")]
-            if not found:
-                raise UniLabelError(
-                    f"--input: no image in {given}; expected files {', '.join(IMAGE_SUFFIXES)}."
-                )
-            images += found
-        elif given.is_file():
-            images.append(given)
-        else:
-            raise UniLabelError(f"--input: no such file or folder: {given}.")
-    stems: dict[str, Path] = {}
-    for path in images:
-        if path.stem in stems:
-            raise UniLabelError(
-                f"--input: {stems[path.stem]} and {path} would both be written as {path.stem}.png; "
-                "rename one or run twice with two --output folders."
-            )
-        stems[path.stem] = path
-    return images
 
 
 def output_folders(spaces: Sequence[str], output: Path) -> dict[str, Path]:
@@ -169,16 +143,16 @@ def output_folders(spaces: Sequence[str], output: Path) -> dict[str, Path]:
     return folders
 
 
-def check_outputs(images: Sequence[Path], folders: Iterable[Path]) -> None:
+def check_outputs(images: Mapping[str, Path], folders: Iterable[Path]) -> None:
     """Refuse to write over an input.
 
     Raises:
         UniLabelError: a label PNG or overlay would have the path of an input.
     """
-    inputs = {path.resolve() for path in images}
+    inputs = {path.resolve() for path in images.values()}
     for folder in folders:
-        for path in images:
-            for written in (f"{path.stem}.png", f"{path.stem}_overlay.jpg"):
+        for name in images:
+            for written in (f"{name}.png", f"{name}_overlay.jpg"):
                 if (folder / written).resolve() in inputs:
                     raise UniLabelError(
                         f"--output: {folder / written} is an input and would be overwritten; "
@@ -205,14 +179,16 @@ def reader_of(args: argparse.Namespace) -> ImageReader:
 
 def predict_all(
     args: argparse.Namespace,
-    images: Sequence[Path],
+    images: Mapping[str, Path],
     spaces: dict[str, tuple[UniLabelPredictor, str]],
     folders: dict[str, Path],
 ) -> int:
     """Predict and write; returns the number of images that could not be read."""
     failed = 0
     reader = reader_of(args)
-    for number, path in enumerate(images, 1):
+    for space, (predictor, name) in spaces.items():
+        write_class_list(folders[space], predictor, name)
+    for number, (stem, path) in enumerate(images.items(), 1):
         start = time.perf_counter()
         try:
             image = reader.decode(read_bytes(str(path)), str(path))
@@ -225,7 +201,7 @@ def predict_all(
         found = ""
         for space, (predictor, name) in spaces.items():
             prediction = predictor.predict(encoded, name)
-            write(folders[space], path, image.pixels, prediction, args.opacity)
+            write(folders[space] / stem, path.name, image.pixels, prediction, args.opacity)
             found = found or ", ".join(
                 f"{n} {100 * s:.0f} %" for n, _, s in prediction.legend()[:3]
             )
@@ -238,15 +214,24 @@ def predict_all(
     return failed
 
 
-def write(folder: Path, path: Path, image: Image8, prediction: Prediction, opacity: float) -> None:
-    """Write the three files of an image."""
-    with atomic_path(folder / f"{path.stem}.png") as temporary:
-        temporary.write_bytes(label_png(prediction))
+def write_class_list(folder: Path, predictor: UniLabelPredictor, space: str) -> None:
+    """All labels of the space, in the form in which datasets list their classes."""
+    known = predictor.model.label_spaces
+    title = known.get(space).display_name if space in known.names else ""
+    write_json(folder / CLASS_LIST, class_list(space, *predictor.labels_of(space), title))
+
+
+def write(
+    stem: Path, image_name: str, image: Image8, prediction: Prediction, opacity: float
+) -> None:
+    """Write the three files of an image; ``stem`` is their path without suffix."""
+    with atomic_path(stem.with_name(f"{stem.name}.png")) as temporary:
+        temporary.write_bytes(label_png(prediction, palette=True))
     picture = overlay(image, prediction.labels, prediction.colors, opacity)
     picture = with_legend(picture, prediction.legend())
-    with atomic_path(folder / f"{path.stem}_overlay.jpg") as temporary:
+    with atomic_path(stem.with_name(f"{stem.name}_overlay.jpg")) as temporary:
         Image.fromarray(picture).save(temporary, "JPEG", quality=92)
-    write_json(folder / f"{path.stem}.json", prediction_record(prediction, path.name))
+    write_json(stem.with_name(f"{stem.name}.json"), prediction_record(prediction, image_name))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,8 @@ pytest.importorskip("detectron2")
 
 from unilabel.core.synthetic import render_scene
 from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.data.folders import folder_source
+from unilabel.data.sources import load_sample
 from unilabel.demo_app.outputs import label_png, prediction_record
 from unilabel.predictor import Prediction, build_predictor
 
@@ -50,12 +53,19 @@ def test_files_of_a_folder(
     assert demo.main([str(a) for a in arguments]) == 0
     names = {p.name for p in output.iterdir()}
     expected = {f"scene{i}{end}" for i in (0, 1) for end in (".png", "_overlay.jpg", ".json")}
-    assert names == expected
+    assert names == expected | {"classes.json"}
     image = np.array(Image.open(photos / "scene0.png"))
     answer = build_predictor(toy_weights).predict(image)
     with Image.open(output / "scene0.png") as labels:
-        assert labels.mode == "L"
+        assert labels.mode == "P"
         assert (np.array(labels) == answer.labels).all()
+        shown = np.array(labels.convert("RGB"))
+    assert (shown == np.array(answer.colors)[answer.labels]).all()
+    names, colors = build_predictor(toy_weights).labels_of("unified")
+    listed = json.loads((output / "classes.json").read_text())["classes"]
+    assert [(c["id"], c["name"], tuple(c["color"])) for c in listed] == [
+        (i, *pair) for i, pair in enumerate(zip(names, colors, strict=True))
+    ]
     record = json.loads((output / "scene0.json").read_text())
     assert record["size"] == [128, 96]
     assert sum(entry["pixels"] for entry in record["labels"]) == 96 * 128
@@ -82,6 +92,66 @@ def test_several_spaces_get_folders(
     assert record["space"] == "toy_city"
 
 
+def test_subfolders_are_kept(
+    demo: ModuleType, toy_weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Photos of one name in two folders, a second run, and a folder behind a link."""
+    for place in ("berlin", "wien/ost", ".cache"):
+        (photos / place).mkdir(parents=True)
+        pair = ("scene0.png", "0.PNG") if place == "berlin" else ("scene1.jpg", "0.jpg")
+        shutil.copy(photos / pair[0], photos / place / pair[1])
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(photos / "scene0.png", tmp_path / "elsewhere/linked.png")
+    (photos / "link").symlink_to(tmp_path / "elsewhere")
+    output = photos / "answers"
+    arguments = ["--weights", toy_weights, "--input", photos, "--output", output]
+    expected = {"scene0", "scene1", "berlin/0", "wien/ost/0", "link/linked"}
+    for run in range(2):
+        assert demo.main([str(a) for a in arguments]) == 0
+        found = {str(p.relative_to(output).with_suffix("")) for p in output.rglob("*.png")}
+        assert found == expected
+        assert ("10 images below" in capsys.readouterr().err) == (run == 1)
+    for name, photo in (("berlin/0", "scene0.png"), ("wien/ost/0", "scene1.jpg")):
+        alone = build_predictor(toy_weights).predict(photos / photo)
+        assert (np.array(Image.open(output / f"{name}.png")) == alone.labels).all()
+    assert json.loads((output / "wien/ost/0.json").read_text())["image"] == "0.jpg"
+    assert len(list(output.rglob("classes.json"))) == 1
+
+
+def test_folders_of_several_inputs_do_not_mix(
+    demo: ModuleType, toy_weights: Path, photos: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(photos, tmp_path / "more"))
+    arguments = ["--weights", toy_weights, "--input", photos, other, "--output", tmp_path / "out"]
+    assert demo.main([str(a) for a in arguments]) == 0
+    found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png")}
+    assert found == {f"{f}/scene{i}.png" for f in ("photos", "more") for i in (0, 1)}
+
+
+@pytest.mark.parametrize("space", ["unified", "toy_idd"])
+def test_answers_are_a_dataset(
+    demo: ModuleType, toy_weights: Path, photos: Path, tmp_path: Path, space: str
+) -> None:
+    """classes.json says what the ids mean, in the form in which our datasets say it."""
+    (photos / "sub").mkdir()
+    shutil.copy(photos / "scene0.png", photos / "sub/scene0.png")
+    labels = tmp_path / "made/labels/train"
+    arguments = ["--weights", toy_weights, "--input", photos, "--output", labels, "--space", space]
+    assert demo.main([str(a) for a in arguments]) == 0
+    shutil.move(labels / "classes.json", tmp_path / "made/classes.json")
+    for overlay in labels.rglob("*_overlay.jpg"):
+        overlay.unlink()
+    shutil.copytree(photos, tmp_path / "made/images/train")
+    source = folder_source(str(tmp_path / "made"))
+    predictor = build_predictor(toy_weights)
+    assert source.label_space.class_names == predictor.labels_of(space)[0]
+    samples = source.samples("train")
+    assert len(samples) == 3
+    for sample in samples:
+        image, ids = load_sample(source, sample)
+        assert (ids == predictor.predict(image, space).labels).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -97,6 +167,7 @@ def test_several_spaces_get_folders(
         (["--input", "{photos}", "--output", "{photos}"], "overwritten"),
         (["--input", "{photos}", "--output", "{photos}/notes.txt"], "is a file"),
         (["--input", "{photos}/empty"], "no image in"),
+        (["--input", "{photos}/classes.jpg"], "name of the list of all labels, classes.json"),
     ],
 )
 def test_mistakes_end_with_2_and_one_line(
@@ -109,6 +180,8 @@ def test_mistakes_end_with_2_and_one_line(
     message: str,
 ) -> None:
     (photos / "empty").mkdir()
+    if "{photos}/classes.jpg" in arguments:
+        shutil.copy(photos / "scene1.jpg", photos / "classes.jpg")
     filled = [a.replace("{photos}", str(photos)) for a in arguments]
     if "--weights" not in filled:
         filled += ["--weights", str(toy_weights)]
@@ -142,6 +215,7 @@ def test_more_than_255_labels_need_16_bit(tmp_path: Path) -> None:
     with Image.open(tmp_path / "wide.png") as picture:
         assert picture.mode.startswith("I")
         assert (np.array(picture) == labels).all()
+    assert label_png(prediction, palette=True) == label_png(prediction)  # none for 16 bit
     record = prediction_record(prediction, "wide.png")
     assert len(record["labels"]) == count
     assert record["mean_confidence"] is None

@@ -177,5 +177,8 @@ def test_on_the_command_line(
     record = json.loads((tmp_path / "one/photo.json").read_text())
     assert record["space"] == "garden"
     assert {entry["name"] for entry in record["labels"]} <= {"low", "high", NO_CLASS}
+    listed = json.loads((tmp_path / "one/classes.json").read_text())
+    assert [c["name"] for c in listed["classes"]] == ["low", "high"]
+    assert listed["ignore_values"] == [2]  # the id of "no class"
     assert main([*options, str(tmp_path / "two"), "--space", "unified"]) == 0
     assert {p.name for p in (tmp_path / "two").iterdir()} == {"unified", "mapping"}

@@ -1,23 +1,62 @@
-"""Predictions as files: label PNG, class shares."""
+"""Predictions as files: label PNG, class shares, list of the labels."""
 
 from __future__ import annotations
 
-import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from unilabel.predictor import Prediction
+from unilabel.core.label_space import IGNORE, UNIFIED
+from unilabel.predictor import NO_CLASS, Prediction
+from unilabel.visual.label_png import id_png
 
 
-def label_png(prediction: Prediction) -> bytes:
-    """Label ids as a grey PNG: 8 bit, or 16 bit if there are more than 255 labels."""
+def label_png(prediction: Prediction, palette: bool = False) -> bytes:
+    """Label ids as a PNG: 8 bit, or 16 bit if there are more than 255 labels.
+
+    Args:
+        prediction: the label map.
+        palette: with the colours of the labels (8 bit only); else grey, from which a web page can
+            read the ids.
+    """
     wide = len(prediction.names) > 255
-    image = Image.fromarray(prediction.labels.astype(np.uint16 if wide else np.uint8))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    ids = prediction.labels.astype(np.uint16 if wide else np.uint8)
+    return id_png(ids, prediction.colors if palette else ())
+
+
+def class_list(
+    space: str,
+    names: Sequence[str],
+    colors: Sequence[tuple[int, int, int]],
+    display_name: str = "",
+) -> dict[str, Any]:
+    """All labels of a label space in the form of ``classes.json``.
+
+    Args:
+        space: its name.
+        names: of its labels; :data:`~unilabel.predictor.NO_CLASS` is no class of it.
+        colors: as many.
+        display_name: its name in texts.
+
+    Returns:
+        what ``images``, ``labels`` and this file in one folder need to be a dataset, as long as
+        there are at most 254 labels.
+    """
+    # "unified" names the learned labels of whatever model is trained with them
+    name = f"{UNIFIED}_labels" if space == UNIFIED else space
+    classes, void = [], []
+    for index, (label, color) in enumerate(zip(names, colors, strict=True)):
+        if label == NO_CLASS and index == len(names) - 1:
+            void.append(index)
+        else:
+            classes.append({"id": index, "name": label, "color": list(color)})
+    return {
+        "name": name,
+        "display_name": display_name or name,
+        "classes": classes,
+        "ignore_values": void or [IGNORE],
+    }
 
 
 def prediction_record(prediction: Prediction, image_name: str) -> dict[str, Any]:

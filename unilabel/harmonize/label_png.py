@@ -11,6 +11,7 @@ from PIL import Image
 
 from unilabel.core.errors import UniLabelError
 from unilabel.harmonize.target import Target
+from unilabel.visual.label_png import id_png
 
 
 def encode(values: NDArray[np.integer], target: Target) -> bytes:
@@ -24,16 +25,7 @@ def encode(values: NDArray[np.integer], target: Target) -> bytes:
         the file's bytes, the same for the same values.
     """
     filled = np.where(values < 0, target.ignore, values)
-    buffer = io.BytesIO()
-    if target.wide:
-        Image.fromarray(filled.astype(np.uint16)).save(buffer, "PNG")
-        return buffer.getvalue()
-    image = Image.fromarray(filled.astype(np.uint8), "P")
-    palette = np.zeros((256, 3), np.uint8)
-    palette[: len(target.colors)] = target.colors
-    image.putpalette(palette.tobytes())
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    return id_png(filled.astype(np.uint16 if target.wide else np.uint8), target.colors)
 
 
 def decode(file: bytes | str | os.PathLike[str], ignore: int, where: str = "") -> NDArray[np.int32]:
