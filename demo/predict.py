@@ -36,7 +36,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--weights", metavar="FILE", help="model_final.pth (default: the model of the toy run)"
     )
     parser.add_argument(
-        "--input", nargs="+", required=True, metavar="PATH", help="images, or folders with images (also in subfolders)"
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="images, or folders with images (also in subfolders)",
     )
     parser.add_argument(
         "--space",

@@ -6,8 +6,8 @@ from importlib.resources import files
 
 import pytest
 
-from unilabel.core.io import read_json
 from unilabel.core.label_space import LabelSpace
+from unilabel.core.tables import read_table
 
 FOLDER = files("unilabel") / "label_spaces"
 PUBLISHED_COUNTS = {
@@ -31,8 +31,7 @@ STORAGE = {"ids", "colors", "panoptic"}
 NAMES = sorted(PUBLISHED_COUNTS)
 
 
-def table(name):
-    return read_json(str(FOLDER / f"{name}.json"))
+table = read_table
 
 
 def test_there_is_a_table_for_every_dataset_and_no_other():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from unilabel.core.tables import read_table
 
 VOID = 255
 # Values of the label files that mean "no class", where the tables tell them only in words.
@@ -57,8 +58,7 @@ class Miniature:
     """Draws scenes of one dataset so that every raw value comes up in turn."""
 
     def __init__(self, name: str, size: tuple[int, int], block: int, seed: int) -> None:
-        path = files("unilabel") / "label_spaces" / f"{name}.json"
-        self.table = json.loads(path.read_text(encoding="utf-8"))
+        self.table = read_table(name)
         self.colors = [tuple(c["color"]) for c in self.table["classes"]]
         self.size, self.block = size, block
         self.rng = np.random.default_rng([seed, sum(name.encode())])

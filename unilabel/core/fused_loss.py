@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.label_space import IGNORE
 from unilabel.core.upsampling import add_transposed_rows, source_axes, upsampled_rows
 
 __all__ = ["LinkTable", "upsampled_cross_entropy", "upsampled_marginal_cross_entropy"]
@@ -262,7 +263,7 @@ def _loss(
 def upsampled_cross_entropy(
     logits: Tensor,
     target: Tensor,
-    ignore_label: int = 255,
+    ignore_label: int = IGNORE,
     *,
     num_classes: Tensor | None = None,
     align_corners: bool = True,
@@ -303,7 +304,7 @@ def upsampled_marginal_cross_entropy(
     unified_logits: Tensor,
     target: Tensor,
     mapping: Tensor | LinkTable,
-    ignore_label: int = 255,
+    ignore_label: int = IGNORE,
     *,
     dataset_index: Tensor | None = None,
     align_corners: bool = True,

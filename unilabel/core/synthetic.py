@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json, write_json
-from unilabel.core.label_space import LabelSpace
+from unilabel.core.label_space import IGNORE, LabelSpace
 from unilabel.core.synthetic_scene import ATOMS, SceneStyle, draw_scene
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_IGNORE_LABEL = 255
 _WORLD_FORMAT = 1  # of the folder that write_toy_world makes; raise it when the images change
 _SPLITS = ("train", "val")
 _KINDS = ("images", "labels", "atoms")
@@ -185,7 +184,7 @@ def toy_label_spaces() -> tuple[LabelSpace, ...]:
             name=dataset,
             class_names=tuple(classes),
             colors=tuple(_COLORS[atoms.split()[0]] for atoms, _ in classes.values()),
-            ignore_label=_IGNORE_LABEL,
+            ignore_label=IGNORE,
             display_name=display_name,
             descriptions=tuple(description for _, description in classes.values()),
         )
@@ -232,7 +231,7 @@ def atom_table(dataset: str) -> NDArray[np.uint8]:
     Raises:
         UniLabelError: there is no toy dataset of this name.
     """
-    table = np.full(len(ATOMS), _IGNORE_LABEL, np.uint8)
+    table = np.full(len(ATOMS), IGNORE, np.uint8)
     for class_id, atoms in enumerate(_classes(dataset).values()):
         table[[ATOMS.index(atom) for atom in atoms]] = class_id
     return table

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from unilabel.core.label_space import IGNORE
+
 cv2.setNumThreads(0)  # loader workers are the parallelism; OpenCV's own threads only contend
 
 TRIES = 10  # crops drawn until no class covers too much
@@ -116,7 +118,7 @@ class TrainAugmentation:
             )
             # Every fourth pixel is enough to judge shares and 16 times cheaper.
             counts = np.bincount(label[int(top) : bottom : 4, int(left) : right : 4].reshape(-1))
-            counts = counts[:255]
+            counts = counts[:IGNORE]
             if np.count_nonzero(counts) > 1 and (
                 counts.max() < self.single_class_max_area * counts.sum()
             ):
@@ -148,7 +150,7 @@ class TrainAugmentation:
         if size == (width, height):
             return small, ids
         full = np.zeros((height, width, 3), np.uint8)
-        full_ids = np.full((height, width), 255, np.uint8)
+        full_ids = np.full((height, width), IGNORE, np.uint8)
         full[: size[1], : size[0]] = small
         full_ids[: size[1], : size[0]] = ids
         return full, full_ids

@@ -110,7 +110,7 @@ def register_sources(sources: Sequence[DatasetSource]) -> None:
             MetadataCatalog.get(name).set(
                 stuff_classes=list(source.label_space.class_names),
                 stuff_colors=[list(c) for c in source.label_space.colors],
-                ignore_label=255,
+                ignore_label=IGNORE,
                 evaluator_type="sem_seg",
             )
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from unilabel.core.io import atomic_path
-from unilabel.core.label_space import LabelSpace
+from unilabel.core.label_space import IGNORE, LabelSpace
 
 PHOTO_WIDTH = 280
 TEXT_WIDTH = 200
@@ -64,8 +64,8 @@ def _cell(title: str, image: np.ndarray, label: np.ndarray, space: LabelSpace) -
     size = (PHOTO_WIDTH, height)
     counts = np.bincount(label.reshape(-1), minlength=256)
     order = [i for i in np.argsort(-counts, kind="stable") if counts[i] and i < space.num_classes]
-    if counts[255]:
-        order.insert(min(len(order), MAX_LINES - 1), 255)
+    if counts[IGNORE]:
+        order.insert(min(len(order), MAX_LINES - 1), IGNORE)
     cell = Image.new(
         "RGB", (2 * PHOTO_WIDTH + TEXT_WIDTH, max(height, (MAX_LINES + 2) * LINE)), "white"
     )
@@ -77,7 +77,7 @@ def _cell(title: str, image: np.ndarray, label: np.ndarray, space: LabelSpace) -
     draw.text((left, 0), title[-30:], fill="black", font=font)
     for line, i in enumerate(order[:MAX_LINES], start=1):
         name, color = (
-            ("ignored", (0, 0, 0)) if i == 255 else (space.class_names[i], space.colors[i])
+            ("ignored", (0, 0, 0)) if i == IGNORE else (space.class_names[i], space.colors[i])
         )
         top = line * LINE
         draw.rectangle((left, top + 2, left + 10, top + 12), fill=color, outline="black")

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import read_json
 from unilabel.core.label_space import IGNORE, LabelSpace
+from unilabel.core.tables import read_table, table_path
 
 # Values of the label files that mean "no class", where the table names them only in words.
 _VOID_VALUES: Mapping[str, tuple[int, ...]] = {
@@ -57,8 +56,7 @@ def load_raw_labels(name: str, variants: tuple[str, ...] = ()) -> RawLabels:
     Raises:
         UniLabelError: the dataset has no such variant of its classes.
     """
-    path = files("unilabel") / "label_spaces" / f"{name}.json"
-    data = read_json(str(path))
+    data = read_table(name)
     base = [c["name"] for c in data["classes"]]
     named_colors = _named_colors(data)
     void = set(_VOID_VALUES.get(name, [v["id"] for v in data.get("void_raw", []) if "id" in v]))
@@ -73,7 +71,7 @@ def load_raw_labels(name: str, variants: tuple[str, ...] = ()) -> RawLabels:
             )
         data = changes[variant](data)
         data["classes"] = [{**c, "id": i} for i, c in enumerate(data["classes"])]
-    space = LabelSpace.from_dict(data, str(path))
+    space = LabelSpace.from_dict(data, table_path(name))
     position = {n: i for i, n in enumerate(space.class_names)}
     colors = _lookup(
         data, "raw_colors", [v["color"] for v in data.get("void_raw", []) if "color" in v]
@@ -90,7 +88,7 @@ def load_raw_labels(name: str, variants: tuple[str, ...] = ()) -> RawLabels:
 
 def class_variants(name: str) -> list[str]:
     """Names of the variants of a dataset's classes."""
-    return list(_class_changes(read_json(str(files("unilabel") / "label_spaces" / f"{name}.json"))))
+    return list(_class_changes(read_table(name)))
 
 
 def _class_changes(data: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:

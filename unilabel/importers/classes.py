@@ -12,10 +12,9 @@ import yaml
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
-from unilabel.core.label_space import IGNORE, clean_text, default_color
+from unilabel.core.label_space import IGNORE, MAX_CLASSES, clean_text, default_color
 from unilabel.importers.splits import read_lines
 
-MAX_CLASSES = 254  # ids 0..253 in 8 bits; 255 is ignore, 254 marks unknown values while reading
 Color = tuple[int, int, int]
 BACKGROUND = "background"
 BACKGROUND_NAMES = {BACKGROUND, "_background_", "__background__"}

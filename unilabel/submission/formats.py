@@ -10,12 +10,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import read_json
+from unilabel.core.tables import read_table
 from unilabel.submission import wilddash
 
 
@@ -179,7 +178,7 @@ def get_benchmark(name: str, values: str | None = None) -> Benchmark:
 
 
 def _result_ids(name: str, shift: int) -> dict[str, int]:
-    table = read_json(str(files("unilabel") / "label_spaces" / f"{name}.json"))
+    table = read_table(name)
     if name == wilddash.DATASET:
         return {c["name"]: c["submission_id"] for c in table["classes"]}
     return {c["name"]: c["raw_ids"][0] + shift for c in table["classes"]}

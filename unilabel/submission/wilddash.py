@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unilabel.core.io import read_json
+from unilabel.core.tables import read_table
 
 DATASET = "wilddash2"
 VOID = 0  # id of a pixel that is none of the scored classes
@@ -55,8 +54,7 @@ class ScoredClass:
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, Any]:
-    table: dict[str, Any] = read_json(str(files("unilabel") / "label_spaces" / f"{DATASET}.json"))
-    return table
+    return read_table(DATASET)
 
 
 @lru_cache(maxsize=1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
+from unilabel.core.tables import table_names, table_path
 
 VARIANT_MARK = "@"
 PAPER_DATASETS = (
@@ -26,8 +26,7 @@ PAPER_DATASETS = (
 
 def builtin_names() -> list[str]:
     """Names of the published datasets whose tables come with the package."""
-    folder = files("unilabel") / "label_spaces"
-    return sorted(p.name[: -len(".json")] for p in folder.iterdir() if p.name.endswith(".json"))
+    return table_names()
 
 
 def load_label_space(spec: str) -> LabelSpace:
@@ -44,7 +43,7 @@ def load_label_space(spec: str) -> LabelSpace:
     name, _, variant = spec.partition(VARIANT_MARK)
     path = Path(spec)
     if name in builtin_names():
-        source = str(files("unilabel") / "label_spaces" / f"{name}.json")
+        source = table_path(name)
     elif path.is_dir():
         source, variant = str(path / "classes.json"), ""
     elif path.suffix == ".json":
