@@ -33,8 +33,8 @@ def main(method, folder):
                "DATALOADER.NUM_WORKERS", "1", "INPUT.CROP_SIZE", "[16, 16]"]
     cfg = load_config("configs/toy.yaml", options)
     sources = build_sources(cfg)
-    batch = next(iter(build_train_loader(cfg, sources, 0, 2, 0, 1)))
-    whole = next(iter(build_eval_loader(cfg, sources[0], 0, sources[0].samples("val"))))
+    (batch,) = list(build_train_loader(cfg, sources, 0, 1, 0, 1))
+    (whole,) = list(build_eval_loader(cfg, sources[0], 0, sources[0].samples("val")))
     print(method, batch[0]["image"].shape[-1], len(whole))
 
 if __name__ == "__main__":
@@ -85,7 +85,7 @@ def test_batches_of_workers_that_are_not_forked(method: str, tmp_path: Path) -> 
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
