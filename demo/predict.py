@@ -232,7 +232,8 @@ def write(
     with atomic_path(stem.with_name(f"{stem.name}.png")) as temporary:
         temporary.write_bytes(label_png(prediction, palette=True))
     picture = overlay(image, prediction.labels, prediction.colors, opacity)
-    picture = with_legend(picture, prediction.legend())
+    legend = prediction.legend()
+    picture = with_legend(picture, legend, [prediction.names.index(name) for name, _, _ in legend])
     with atomic_path(stem.with_name(f"{stem.name}_overlay.jpg")) as temporary:
         Image.fromarray(picture).save(temporary, "JPEG", quality=92)
     write_json(stem.with_name(f"{stem.name}.json"), prediction_record(prediction, image_name))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import json
+import re
 import runpy
 import shutil
 import sys
@@ -20,7 +24,7 @@ sys.path.insert(0, str(REPOSITORY / "tests/d2"))
 from miniature_datasets import write_miniature  # noqa: E402
 from miniature_files import Planted  # noqa: E402
 
-from unilabel.data.inspection import CURES  # noqa: E402
+from unilabel.data.inspection import CURES, OWN_CURES, cure_of  # noqa: E402
 
 main: Callable[[list[str]], int] = runpy.run_path(str(REPOSITORY / "tools/check_dataset.py"))[
     "main"
@@ -165,7 +169,7 @@ def test_planted_fault_is_found_with_its_cure(dataset, fault, check, tmp_path):
     found = [line for line in printed.splitlines() if line.startswith(f"  [{kind}] ")]
     assert len(found) == 1
     assert plan.image.stem.split("_leftImg8bit")[0] in found[0]
-    assert f"    cure: {CURES[kind]}" in printed
+    assert f"    cure: {cure_of(kind, dataset == 'folder')}" in printed
 
 
 @pytest.mark.parametrize("dataset", FORMS.values(), ids=FORMS)
@@ -258,6 +262,82 @@ def test_report_counts_pixels_and_contact_sheet_shows_samples(check, tmp_path):
     assert sheet.shape[1] > 1000
     for color in ([128, 128, 128], [128, 0, 0]):  # Sky, Building: squares beside their names
         assert (sheet == color).all(-1).sum() > 50
+
+
+def test_cures_of_an_own_folder_speak_of_no_archive_and_no_release():
+    assert OWN_CURES.keys() == CURES.keys()
+    for cure in OWN_CURES.values():
+        assert not re.search(r"archive|release|unpack|official|prepare_|--root|resize", cure)
+
+
+def test_page_of_an_own_folder(check, tmp_path):
+    planted = write_folder(tmp_path)
+    folder = tmp_path / "mine"
+    unknown_value("folder", planted["train"][0])
+    data = json.loads((folder / "classes.json").read_text())
+    data["classes"][0]["name"] = "<b>fields & woods</b>"
+    data["classes"][1]["name"] = "unicorn"
+    (folder / "classes.json").write_text(json.dumps(data))
+    (folder / "images/train/notes.txt").write_text("")
+    code, printed = check("folder", "--html", str(tmp_path / "report/page.html"))
+    assert code == 1
+    assert f"wrote {tmp_path}/report/page.html" in printed
+    assert [p.name for p in (tmp_path / "report").iterdir()] == ["page.html"]
+    page = (tmp_path / "report/page.html").read_text()
+    for title in ("Faults (1)", "Notes (1)", "Samples of train", "Samples of val"):
+        assert f"<h2>{title}</h2>" in page
+    assert "label id 222 on" in page
+    assert html.escape(OWN_CURES["label value"]) in page
+    assert "notes.txt" in page
+    assert "<b>fields" not in page  # names are text, not markup
+    assert page.count("&lt;b&gt;fields &amp; woods") >= 1
+    pictures = re.findall(r'src="data:image/(?:png|jpeg);base64,([^"]+)"', page)
+    assert len(pictures) == 2
+    for data in pictures:
+        assert Image.open(io.BytesIO(base64.b64decode(data))).width > 1000
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page)  # nothing is loaded from elsewhere
+    shares = [float(v) for v in re.findall(r'<td class="number">([\d.]+)</td>', page) if "." in v]
+    assert sum(shares) == pytest.approx(200, abs=0.5)  # per cent of train and of val
+
+
+def test_pages_of_built_in_datasets_keep_their_cures(check, tmp_path):
+    planted = write_miniature("kitti", tmp_path)
+    truncated_image("kitti", planted["val"][0])
+    assert check("kitti", "--output", str(tmp_path / "report"))[0] == 1
+    assert html.escape(CURES["image"]) in (tmp_path / "report/report.html").read_text()
+
+
+def test_photos_saved_anew_are_near_copies(check, tmp_path):
+    """Other sizes, suffixes and compression; not other photos, and the same in every run."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "mine"
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+    photos = [
+        Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((64, 48), 3)
+        for _ in range(6)
+    ]
+    saved = {"train": [photos[i] for i in (0, 1, 2, 3)], "val": [photos[i] for i in (4, 2, 5)]}
+    for split, pictures in saved.items():
+        for i, picture in enumerate(pictures):
+            again = split == "val" and i == 1
+            size = (96, 72) if again else (64, 48)
+            options = {"quality": 60} if again else {"quality": 95}
+            picture.resize(size).save(folder / f"images/{split}/{split}{i}.jpg", **options)
+            Image.new("L", size, i % 2).save(folder / f"labels/{split}/{split}{i}.png")
+    (folder / "classes.json").write_text(json.dumps({"0": "a", "1": "b"}))
+    code, printed = check("folder")
+    assert code == 0
+    (line,) = [x for x in printed.splitlines() if "look like a photo of train" in x]
+    assert line.startswith("note: 'mine': 1 of 3 photos of val look like a photo of train: ")
+    assert "val1.jpg like train2.jpg. If" in line
+    assert check("folder") == (code, printed)
+    shutil.copy(folder / "images/train/train2.jpg", folder / "images/val/val1.jpg")
+    Image.new("L", (64, 48)).save(folder / "labels/val/val1.png")
+    printed = check("folder")[1]
+    assert "1 of 3 photos of val are in train too (the same pixels): val1.jpg" in printed
+    assert "look like" not in printed
 
 
 def test_limit_opens_evenly_spread_samples(check, tmp_path):

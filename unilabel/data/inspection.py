@@ -23,6 +23,7 @@ from unilabel.data.findings import Finding, LabelFacts, SplitFacts, find_all, la
 from unilabel.data.folders import folder_files
 from unilabel.data.images import ImageReader, orientation, read_image
 from unilabel.data.label_decoders import UnknownLabelError
+from unilabel.data.near_copies import Look, near_copies, small_photo
 from unilabel.data.parallel import run_parallel
 from unilabel.data.sources import SPLITS, Sample, check_sizes, no_remarks
 from unilabel.data.value_decoder import ValueDecoder
@@ -39,11 +40,35 @@ CURES: Mapping[str, str] = {
     "checksum), or remove it together with its label.",
     "label": "the file is damaged or of another form: take it from the archive again, or convert "
     "it to the form that datasets/README.md names.",
-    "label value": "take the label from the official archive of this dataset and release; in your "
-    "own folder add the class to classes.json or correct the label file.",
+    "label value": "take the label from the official archive of this dataset and release.",
     "size": "image and label must have the same width and height: take both from the same release, "
     "or resize the label with nearest neighbour.",
 }
+OWN_CURES: Mapping[str, str] = {
+    "dataset": "photos go into images/train and images/val, label maps of the same names into "
+    "labels/train and labels/val (docs/CUSTOM_DATASET.md); exports of annotation tools are "
+    "converted by tools/import_dataset.py.",
+    "count": "",
+    "missing label": "export the labels again, or move the image away.",
+    "missing image": "copy the image there, or move the label away.",
+    "image": "do what the line says; a damaged file has to be copied again from where the photo "
+    "came from, or removed together with its label.",
+    "label": "do what the line says; a damaged file has to be exported again from the annotation "
+    "tool, or removed together with its image.",
+    "label value": "add the value to classes.json as the line shows, or correct the label file.",
+    "size": "image and label must have the same width and height: export the label for the photo "
+    "as it is, or restore the photo that the label was drawn on.",
+}
+
+
+def cure_of(kind: str, own: bool) -> str:
+    """What to do about a kind of fault.
+
+    Args:
+        kind: a key of :data:`CURES`.
+        own: in a person's own folder, which no archive and no release has.
+    """
+    return (OWN_CURES if own else CURES)[kind]
 
 
 @dataclass(frozen=True)
@@ -78,6 +103,11 @@ class Target:
     classes: ClassList | None = None
     remarks: Callable[[], list[str]] = no_remarks
 
+    @property
+    def own(self) -> bool:
+        """Whether it is a person's own folder."""
+        return self.classes is not None
+
 
 @dataclass
 class SplitReport:
@@ -92,7 +122,7 @@ class SplitReport:
         unlabelled: samples without a single labelled pixel.
         readable: samples without a fault.
         facts: what the readable label maps hold together.
-        contents: hash of the pixels of a photo -> its path.
+        looks: what the readable photos look like.
         faults: what is wrong.
     """
 
@@ -104,7 +134,7 @@ class SplitReport:
     unlabelled: int = 0
     readable: list[Sample] = field(default_factory=list)
     facts: SplitFacts = field(default_factory=lambda: SplitFacts(np.zeros(1, np.int64)))
-    contents: dict[bytes, str] = field(default_factory=dict)
+    looks: list[Look] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -114,6 +144,7 @@ class _SampleReport:
     labels: LabelFacts | None = None
     turn: int = 1
     content: bytes = b""
+    small: bytes = b""
     faults: tuple[Fault, ...] = ()
 
 
@@ -178,7 +209,7 @@ def inspect_split(target: Target, split: str, limit: int = 0, workers: int = 1) 
         if result.labels is None:
             continue
         report.readable.append(sample)
-        report.contents[result.content] = sample.image
+        report.looks.append(Look(sample.image, result.content, result.small))
         report.facts.add(result.labels, result.turn)
         report.sizes[result.size] += 1
         report.images += result.labels.pixels[:-1] > 0
@@ -191,18 +222,41 @@ def findings(target: Target, reports: Sequence[SplitReport]) -> list[Finding]:
     """What the label maps of all splits tell together."""
     found = find_all(target.space, {r.split: r.facts for r in reports}, target.classes)
     if len(reports) == len(SPLITS):
-        first, second = (r.contents for r in reports)
-        same = [second[content] for content in second if content in first]
-        if same:
-            names = ", ".join(Path(p).name for p in same[:3]) + (", ..." if len(same) > 3 else "")
-            found.append(
-                Finding(
-                    "warning",
-                    f"{target.name!r}: {len(same)} of {len(second)} photos of val are in train too "
-                    f"(the same pixels): {names}; scores on them say nothing about new photos.",
-                )
+        found += _copies(target.name, *(r.looks for r in reports))
+    try:
+        return found + [Finding("note", line) for line in target.remarks()]
+    except UniLabelError:  # a fault of the split is why its files could not be listed
+        return found
+
+
+def _copies(name: str, train: Sequence[Look], val: Sequence[Look]) -> list[Finding]:
+    """Photos of val that training sees, and those that look like one of train."""
+    seen = {look.content for look in train}
+    same = [Path(look.path).name for look in val if look.content in seen]
+    near = [f"{Path(v).name} like {Path(t).name}" for v, t in near_copies(train, val)]
+    found = []
+    if same:
+        found.append(
+            Finding(
+                "warning",
+                f"{name!r}: {len(same)} of {len(val)} photos of val are in train too "
+                f"(the same pixels): {_first(same)}; scores on them say nothing about new photos.",
             )
-    return found + [Finding("note", line) for line in target.remarks()]
+        )
+    if near:
+        found.append(
+            Finding(
+                "note",
+                f"{name!r}: {len(near)} of {len(val)} photos of val look like a photo of train: "
+                f"{_first(near)}. If they are copies or neighbouring frames of a video, scores on "
+                "them say little about new photos.",
+            )
+        )
+    return found
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def spread(samples: list[Sample], limit: int) -> list[Sample]:
@@ -259,4 +313,5 @@ def _inspect_sample(target: Target, sample: Sample) -> _SampleReport:
         label_facts(label, target.space.num_classes),
         orientation(sample.image),
         hashlib.sha256(image.tobytes()).digest(),
+        small_photo(image),
     )

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from unilabel.core.io import atomic_path
+from unilabel.visual.fonts import title_of
 
 
 def draw_curves(
@@ -28,13 +29,14 @@ def draw_curves(
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for name, points in curves.items():
+    for number, (name, points) in enumerate(curves.items(), 1):
         known = [(x, y) for x, y in points if y is not None]
         if not known:
             continue
         mean = name == "mean"
         xs, ys = zip(*known, strict=True)
-        axes.plot(xs, ys, ".-", label=name, lw=2.2 if mean else 1, color="black" if mean else None)
+        label = title_of(name, f"dataset {number}")
+        axes.plot(xs, ys, ".-", label=label, lw=2.2 if mean else 1, color="black" if mean else None)
         if mean and best is not None:
             axes.plot(best, dict(known)[best], "o", ms=9, mfc="none", color="black", label="kept")
     for name, start in stages:

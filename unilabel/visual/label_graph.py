@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import atomic_path
 from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.visual.fonts import ID_NOTE, drawable, drawable_names, title_of
 from unilabel.visual.graph_layout import DATASET_COLORS, GraphLayout, layout_graph
 
 FORMATS = ("png", "svg", "pdf")
@@ -64,14 +65,19 @@ def draw_label_graph(
     layout = layout_graph(space.mapping)
     columns, unified, width = _columns(figure, space, layout)
     header = _HEADER + (0.3 if title else 0.0)
-    height = header + len(space.names) * _ROW + _MARGIN
+    noted = not all(map(drawable, _all_names(space)))
+    height = header + len(space.names) * _ROW + _MARGIN + _ROW * noted
     figure.set_size_inches(width, height)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     if title:
-        axes.text(width / 2, 0.2, _short(title, 120), fontsize=11, ha="center", va="center")
+        axes.text(
+            width / 2, 0.2, _short(title_of(title), 120), fontsize=11, ha="center", va="center"
+        )
+    if noted:
+        axes.text(width / 2, height - _ROW, ID_NOTE, fontsize=_FONT, ha="center", va="center")
     top = header + _ROW / 2
     _draw_edges(axes, space, layout, columns, unified, top)
     _draw_classes(axes, space, layout, columns, top)
@@ -80,6 +86,16 @@ def draw_label_graph(
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=resolution, facecolor="white", metadata=metadata)
+
+
+def _all_names(space: UnifiedLabelSpace) -> list[str]:
+    return [*space.names, *(name for classes in space.label_spaces for name in classes.class_names)]
+
+
+def _title(space: UnifiedLabelSpace, name: str) -> str:
+    spaces = space.label_spaces
+    number = spaces.dataset_index(name) + 1
+    return title_of(spaces.get(name).display_name, name, f"dataset {number}")
 
 
 def _short(name: str, limit: int = _MAX_NAME) -> str:
@@ -106,15 +122,15 @@ def _columns(
 
     def class_width(name: str) -> float:
         classes = space.label_spaces.get(name)
-        names = _text_width(figure, classes.class_names) + _PAD + _SQUARE
-        return max(names, _text_width(figure, [classes.display_name or name], bold=True))
+        names = _text_width(figure, drawable_names(classes.class_names)) + _PAD + _SQUARE
+        return max(names, _text_width(figure, [_title(space, name)], bold=True))
 
     columns = {}
     x = _MARGIN
     for name in layout.left:
         columns[name] = _Column(x, x + class_width(name))
         x = columns[name].right + _GAP
-    names = [*space.names, "unified labels"]
+    names = [*drawable_names(space.names), "unified labels"]
     unified = _Column(x, x + _text_width(figure, names, bold=True) + 2 * _PAD + _SQUARE)
     x = unified.right
     for name in layout.right:
@@ -187,7 +203,7 @@ def _draw_classes(
         axes.text(
             edge,
             top - 0.3,
-            _short(classes.display_name or classes.name),
+            _short(_title(space, classes.name)),
             color=color,
             ha=side,
             va="center",
@@ -196,7 +212,7 @@ def _draw_classes(
         )
         inward = -1 if on_left else 1
         squares = []
-        for class_id, name in enumerate(classes.class_names):
+        for class_id, name in enumerate(drawable_names(classes.class_names)):
             y = top + layout.class_rows[classes.name][class_id] * _ROW
             corner = edge - _SQUARE if on_left else edge
             squares.append(Rectangle((corner, y - _SQUARE / 2), _SQUARE, _SQUARE))
@@ -236,7 +252,7 @@ def _draw_unified(
     )
     boxes, squares = [], []
     active = space.mapping.active().tolist()
-    for row, name in enumerate(space.names):
+    for row, name in enumerate(drawable_names(space.names)):
         y = top + layout.unified_rows[row] * _ROW
         tall = _ROW * 0.84
         boxes.append(Rectangle((column.left, y - tall / 2), column.right - column.left, tall))

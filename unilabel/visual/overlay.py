@@ -6,14 +6,20 @@ Letters: H x W image size, N labels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from unilabel.core.errors import UniLabelError
+from unilabel.visual.fonts import (
+    ID_NOTE,
+    drawable,
+    drawable_names,
+    legend_font,
+    line_layout,
+    with_number,
+)
 
 Image8 = NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -69,12 +75,15 @@ def overlay(
     return result
 
 
-def with_legend(image: Image8, entries: Sequence[tuple[str, Color, float]]) -> Image8:
+def with_legend(
+    image: Image8, entries: Sequence[tuple[str, Color, float]], ids: Sequence[int] = ()
+) -> Image8:
     """The image with a legend below it: a square, the name and the share of pixels of each label.
 
     Args:
         image: (H, W, 3) uint8 RGB; narrow images are widened with white.
         entries: name, colour and share 0..1, in the order to show them.
+        ids: of the entries, shown for names that the font cannot draw; without, positions.
 
     Returns:
         (H', W', 3) uint8 with H' >= H and W' >= W.
@@ -84,14 +93,21 @@ def with_legend(image: Image8, entries: Sequence[tuple[str, Color, float]]) -> I
     height, width = image.shape[:2]
     size = int(np.clip(width / 60, 12, 28))
     font = legend_font(size)
-    texts = [f"{name}  {100 * share:.1f} %" for name, _, share in entries]
+    names = [name for name, _, _ in entries]
+    texts = [
+        with_number(name, f"  {100 * share:.1f} %")
+        for name, (_, _, share) in zip(drawable_names(names, ids), entries, strict=True)
+    ]
+    note = "" if all(map(drawable, names)) else ID_NOTE
+    layout = line_layout()
     line = round(size * 1.6)
-    cell = round(max(font.getlength(text) for text in texts)) + 2 * line
+    cell = round(max(font.getlength(text, **layout) for text in texts)) + 2 * line
     columns = max(1, min(len(texts), width // cell))
-    canvas_width = max(width, columns * cell)
+    canvas_width = max(width, columns * cell, round(font.getlength(note)) + line)
     rows = -(-len(texts) // columns)
     pad = line // 2
-    canvas = Image.new("RGB", (canvas_width, height + rows * line + 2 * pad), "white")
+    lines = rows + bool(note)
+    canvas = Image.new("RGB", (canvas_width, height + lines * line + 2 * pad), "white")
     canvas.paste(Image.fromarray(image), ((canvas_width - width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
     for index, (text, (_, color, _)) in enumerate(zip(texts, entries, strict=True)):
@@ -100,11 +116,8 @@ def with_legend(image: Image8, entries: Sequence[tuple[str, Color, float]]) -> I
         y = height + pad + index % rows * line
         square = (x, y + (line - size) // 2, x + size, y + (line + size) // 2)
         draw.rectangle(square, fill=tuple(color), outline=(90, 90, 90))
-        draw.text((x + round(size * 1.4), y + line // 2), text, "black", font, anchor="lm")
+        place = (x + round(size * 1.4), y + line // 2)
+        draw.text(place, text, "black", font, anchor="lm", **layout)
+    if note:
+        draw.text((line // 2, height + pad + rows * line + line // 2), note, "black", font, "lm")
     return np.asarray(canvas)
-
-
-def legend_font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib, of a height in pixels."""
-    file = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
-    return ImageFont.truetype(str(file), size)

@@ -63,6 +63,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[
     )
 
 
+def class_mark(name: str, color: tuple[int, int, int]) -> str:
+    """A square of the colour and the name, whatever way it is written."""
+    red, green, blue = color
+    dot = f'<span class="dot" style="background:rgb({red},{green},{blue})"></span>'
+    return f"{dot}<bdi>{html.escape(name)}</bdi>"
+
+
+def bar(width: float) -> str:
+    """A bar of a width in pixels."""
+    return f'<span class="bar" style="width:{width:.0f}px"></span>'
+
+
 def picture_url(picture: NDArray[np.uint8]) -> str:
     """PNG for small pictures, else JPEG."""
     image = Image.fromarray(picture)

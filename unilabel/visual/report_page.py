@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from unilabel.core.label_space import LabelSpace
 from unilabel.core.unified_space import UnifiedLabelSpace, class_relations
+from unilabel.visual.fonts import ID_NOTE, drawable, drawable_names
 from unilabel.visual.graph_page import graph_data, script_json, static_text
-from unilabel.visual.page_parts import PAGE, STYLE, picture_url, table
+from unilabel.visual.page_parts import PAGE, STYLE, bar, class_mark, picture_url, table
 
 _MISTAKES = 12  # confusions that are listed of a dataset
 _KINDS = {
@@ -163,10 +164,8 @@ def _class_scores(dataset: DatasetReport) -> str:
     colors = dict(zip(dataset.space.class_names, dataset.space.colors, strict=True))
     rows = []
     for name, value in sorted(dataset.iou.items(), key=lambda item: -(item[1] or -1.0)):
-        red, green, blue = colors.get(name, (128, 128, 128))
-        bar = f'<span class="bar" style="width:{value or 0:.0f}px"></span>'
-        dot = f'<span class="dot" style="background:rgb({red},{green},{blue})"></span>'
-        rows.append((dot + html.escape(name), _score(value), bar))
+        mark = class_mark(name, colors.get(name, (128, 128, 128)))
+        rows.append((mark, _score(value), bar(value or 0)))
     size = -(-len(rows) // 3)
     blocks = [
         table(("class", "IoU", ""), rows[i : i + size], (1,)) for i in range(0, len(rows), size)
@@ -203,11 +202,12 @@ def _matrix_png(shares: NDArray[np.float64], names: Sequence[str]) -> str:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    texts = [name.replace("$", r"\$") for name in names]
+    texts = [name.replace("$", r"\$") for name in drawable_names(names)]
     font = 7 if len(names) <= 70 else 4
     axes.set_xticks(range(len(names)), texts, rotation=90, fontsize=font)
     axes.set_yticks(range(len(names)), texts, fontsize=font)
-    axes.set_xlabel("prediction", fontsize=8)
+    note = "" if all(map(drawable, names)) else f"\n{ID_NOTE}"
+    axes.set_xlabel(f"prediction{note}", fontsize=8)
     axes.set_ylabel("ground truth", fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
