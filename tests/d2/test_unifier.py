@@ -129,6 +129,17 @@ def test_the_finished_model_is_the_trained_one(mode: str, seed: int) -> None:
     assert unifier.model.uni_head.label_embedding is again
 
 
+@pytest.mark.parametrize("mode", MAPPING_MODES)
+def test_a_last_stage_that_goes_on_leaves_the_labels_as_they_are(mode: str) -> None:
+    """Links that pruning made equal in it stay apart, also when it is entered a second time."""
+    unifier = unifier_of(untidy_links(0), mode)
+    labels = unifier.mapping().num_unified
+    unifier.enter(replace(FINAL, length=8), iteration=5, fresh=True)
+    assert unifier.mapping().num_unified == labels
+    unifier.enter(FINAL, iteration=0, fresh=False)
+    assert unifier.mapping().num_unified == labels
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("bias", [True, False])
 def test_merging_before_the_last_stage_is_exact_for_logit_sums(seed: int, bias: bool) -> None:

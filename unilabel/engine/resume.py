@@ -49,6 +49,9 @@ REMEDIES = (
     "SOLVER.CLIP_GRADIENT",
     "UNIFY.FIT_LR",
     "UNIFY.FIT_ITERATIONS",
+    "GRAPH.LR",
+    "GRAPH.EDGE_LR",
+    "GRAPH.CLIP_GRADIENT",
 )
 # No effect before there are unified labels.
 LATER = (

@@ -111,7 +111,7 @@ class Unifier:
         if stage is Stage.GNN:
             self._begin_graph(segment)
             return
-        if fresh and stage is Stage.FINAL:
+        if fresh and stage is Stage.FINAL and iteration == segment.start:
             self.simplify(segment)
         self.cache = None
         if stage is not Stage.SEG:
