@@ -122,23 +122,35 @@ def parts_markdown(cells: Cells, base: str = "ours") -> str:
 
     Seeds differ more than methods do, so only differences on one seed tell what a part is worth.
     """
-    of_base = {run["seed"]: run for run in cells.get(base, [])}
-    lines = [f"| {base} above | seeds | mean mIoU | unified argmax | F1 |", "|" + " --- |" * 5]
-    for method, runs in cells.items():
-        pairs = [(of_base[r["seed"]], r) for r in runs if r["seed"] in of_base]
-        if method == base or not pairs:
-            continue
-        row = [method, ", ".join(str(run["seed"]) for _, run in pairs)]
-        for digits, read in zip((2, 2, 3), SCORES.values(), strict=True):
-            known = [(read(one), read(two)) for one, two in pairs]
-            values = [one - two for one, two in known if one is not None and two is not None]
-            if not values:
-                row.append("-")
-                continue
-            each = ", ".join(f"{value:+.{digits}f}" for value in values)
-            row.append(f"{statistics.fmean(values):+.{digits}f} ({each})")
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n" if len(lines) > 2 else ""
+    others = {method: runs for method, runs in cells.items() if method != base}
+    rows = [_differences(m, cells.get(base, []), runs) for m, runs in others.items()]
+    return _difference_table(f"{base} above", rows)
+
+
+def before_markdown(cells: Cells, before: Cells) -> str:
+    """How far every method is above what earlier code gave, on the seeds that both have."""
+    rows = [_differences(m, runs, before.get(m, [])) for m, runs in cells.items()]
+    return _difference_table("present code above that of before", rows)
+
+
+def _difference_table(title: str, rows: list[list[str]]) -> str:
+    rows = [row for row in rows if row]
+    lines = [f"| {title} | seeds | mean mIoU | unified argmax | F1 |", "|" + " --- |" * 5]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n" if rows else ""
+
+
+def _differences(name: str, upper: list[dict[str, Any]], lower: list[dict[str, Any]]) -> list[str]:
+    """A row: seeds that both have, and upper minus lower of every score; [] without any."""
+    of_upper = {run["seed"]: run for run in upper}
+    pairs = [(of_upper[run["seed"]], run) for run in lower if run["seed"] in of_upper]
+    row = [name, ", ".join(str(run["seed"]) for _, run in pairs)]
+    for digits, read in zip((2, 2, 3), SCORES.values(), strict=True):
+        known = [(read(one), read(two)) for one, two in pairs]
+        values = [one - two for one, two in known if one is not None and two is not None]
+        each = ", ".join(f"{value:+.{digits}f}" for value in values)
+        row.append(f"{statistics.fmean(values):+.{digits}f} ({each})" if values else "-")
+    return row if pairs else []
 
 
 def draw(cells: Cells, path: Path) -> None:

@@ -35,7 +35,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from cells import draw, links_markdown, markdown, parts_markdown, read_cells
+from cells import before_markdown, draw, links_markdown, markdown, parts_markdown, read_cells
 from detectron2.config import CfgNode
 from methods import CONTINUES, LATER_KEYS, METHODS
 
@@ -250,6 +250,9 @@ def main() -> int:
         help="cells at a time; small networks leave a GPU idle most of the time (set "
         "OMP_NUM_THREADS 1 too)",
     )
+    parser.add_argument(
+        "--before", type=Path, metavar="DIR", help="cells of earlier code: before.md has the gains"
+    )
     parser.add_argument("--table-only", action="store_true", help="only read finished cells")
     args = parser.parse_args()
     if len(args.set) % 2:
@@ -266,7 +269,11 @@ def main() -> int:
         table = markdown(cells)
         with atomic_path(args.out / "table.md") as temporary:
             temporary.write_text(table, encoding="utf-8")
-        for name, text in (("links", links_markdown(cells)), ("parts", parts_markdown(cells))):
+        texts = {"links": links_markdown(cells), "parts": parts_markdown(cells)}
+        if args.before:
+            before = read_cells(args.out, args.before, METHODS)
+            texts["before"] = before_markdown(cells, before)
+        for name, text in texts.items():
             if text:
                 with atomic_path(args.out / f"{name}.md") as temporary:
                     temporary.write_text(text, encoding="utf-8")

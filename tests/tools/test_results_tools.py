@@ -202,3 +202,7 @@ def test_what_parts_are_worth_is_compared_seed_by_seed(compare: ModuleType) -> N
         "| ours_no_gnn | 2 | +2.00 (+2.00) | - | -0.050 (-0.050) |",
     ]
     assert compare.parts_markdown({"ours": cells["ours"]}) == ""
+    before = {"ours": [run(0, 60.5, 0.95), run(2, 62.0, 0.8)], "multi_head": [run(9, 1.0)]}
+    lines = compare.before_markdown(cells, before).splitlines()
+    assert lines[2:] == ["| ours | 0, 2 | +0.25 (+0.50, +0.00) | - | -0.025 (-0.050, +0.000) |"]
+    assert compare.before_markdown(cells, {}) == ""
