@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from unilabel.core.errors import UniLabelError
-from unilabel.data.sources import pair_by_stem
+from unilabel.data.folders import folder_source
 
 LARGE = 10  # images; a smaller group stays whole
 
@@ -49,7 +49,7 @@ def cut(dataset: Path, out: Path, share: float) -> tuple[int, int]:
     target = out / dataset.name
     if target.exists():
         raise UniLabelError(f"{target} exists already; choose another --out or remove it.")
-    samples = pair_by_stem(dataset / "images" / "train", dataset / "labels" / "train", dataset.name)
+    samples = folder_source(str(dataset)).samples("train")
     files = {Path(s.image).stem: s for s in samples}
     held = held_out(list(files), share)
     for stem, sample in files.items():

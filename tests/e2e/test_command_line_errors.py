@@ -51,7 +51,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     folder = tmp_path_factory.mktemp("errors")
     good = make_folder(folder / "good")
     twin = make_folder(folder / "elsewhere" / "good")
-    empty = make_folder(folder / "empty", val=0)
+    empty = make_folder(folder / "empty", train=0)
     wrong = make_folder(folder / "wrong_id")
     cv2.imwrite(str(wrong / "labels/val/0.png"), np.full((32, 32), 7, np.uint8))
     late = make_folder(folder / "late", train=3)
@@ -115,11 +115,11 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         ("no GPU", "the device 'cuda' was asked for .* but there are 0 CUDA devices here"),
         ("no effect", r"SOLVER\.IMS_PER_BATCH is 8, a key of Detectron2 that has no effect in"),
         ("reserved name", r"classes\.json: a dataset is called 'unified', which is the name of"),
-        ("folder without quotes", "dataset 'empty' has no images in its split 'val' below"),
+        ("folder without quotes", "dataset 'empty' has no images in its split 'train' below"),
         ("missing config", r"no such file: configs/none\.yaml\. Known: .*configs/toy\.yaml"),
         ("twice", "the dataset 'good' is named twice; name each dataset once"),
         ("same folder twice", "the dataset 'good' is named twice"),
-        ("empty", "dataset 'empty' has no images in its split 'val' below .*empty"),
+        ("empty", "dataset 'empty' has no images in its split 'train' below .*empty"),
         ("no folder", r"DATASETS\.CUSTOM: no classes\.json in .*nothing"),
         ("wrong id", r"labels/val/0\.png: label id 7 on 1024 pixels, expected 0\.\.1 or 255"),
         ("wrong id in a later image", r"labels/train/2\.png: label id 9 on 1024 pixels"),
@@ -192,7 +192,7 @@ def test_errors_after_the_start_are_kept_in_the_log(tmp_path: Path) -> None:
     done = program.train_net(*custom(tmp_path, wrong))
     assert done.returncode == 2
     message = done.stderr.splitlines()[-1].removeprefix("error: ")
-    assert "labels/val/0" in message
+    assert "images/val has no la" in message
     assert (tmp_path / "out" / "log.txt").read_text(encoding="utf-8").count(message) == 1
     assert message not in done.stdout
 

@@ -76,8 +76,9 @@ def test_a_stem_taken_from_the_multi_head_run_equals_one_that_ended_there(tmp_pa
     )
     assert taken["model"].keys() == alone["model"].keys()
     assert all(torch.equal(taken["model"][n], alone["model"][n]) for n in alone["model"])
-    for name in ("running", "optimizer", "learner", "iteration", "num_unified"):
+    for name in ("running", "optimizer", "iteration", "num_unified"):
         assert taken[name] == alone[name]
+    assert taken["unifier"]["learner"] is alone["unifier"]["learner"] is None
     assert [(r["name"], r["iterations"]) for r in taken["records"]] == [("MULTI_HEAD", 24)]
 
     # the results alone are enough for the table, and count as finished
