@@ -49,7 +49,7 @@ def test_columns_of_the_figure_of_a_model(quick_run: Path, tmp_path: Path) -> No
     weights = quick_run / "model_final.pth"
     names = list(read_json(quick_run / "results.json")["datasets"])
     sizes = []
-    for columns in (["own"], ["photo", "unified", names[1]]):
+    for columns in (["own"], ["photo", "harmonized", names[1]]):
         picture = tmp_path / f"{len(columns)}.png"
         arguments = ["--weights", weights, "--datasets", names[0], "--index", 0, 1]
         done = run(
