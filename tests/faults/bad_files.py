@@ -389,7 +389,7 @@ KINDS: dict[str, Kind] = {
         edited(lambda d: d["objects"][0].update(label="boat")),
         ("'boat' is none of the 4 labels", "take it from")),
     "polygon of words": Kind("polygons", "label",
-        edited(lambda d: d["objects"][0].update(polygon=[["a", "b"], ["c", "d"]])),
+        edited(lambda d: d["objects"][0].update(polygon=[["a", "b"], ["c", "d"], ["e", "f"]])),
         ("is no polygon file", "take it from")),
     "polygon of infinite size": Kind("polygons", "label",
         edited(lambda d: d["objects"][0].update(polygon=[[0, 0], [float("inf"), 0], [1, 1]])),

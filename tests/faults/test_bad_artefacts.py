@@ -87,7 +87,7 @@ class Bench:
         path = self.folder / "text.safetensors"
         spaces = spaces if "spaces" not in made else type(spaces)(spaces[: made["spaces"]])
         save_features(path, encode_labels(spaces, "hashed", mode=made.get("mode", "description")))
-        self.trainer(TEXT__FEATURES=str(path)).features()
+        self.trainer(TEXT__FEATURES=str(path)).unifier.features()
 
 
 def label_renamed(data: dict[str, Any]) -> None:
@@ -109,7 +109,7 @@ def stale_features(bench: Bench) -> None:
     save_features(path, encode_labels(spaces, "hashed", mode="description"))
     file = bench.data[0] / "classes.json"
     file.write_text(file.read_text().replace("A road.", "A street."))
-    bench.trainer(TEXT__FEATURES=str(path)).features()
+    bench.trainer(TEXT__FEATURES=str(path)).unifier.features()
 
 
 def other_datasets(bench: Bench) -> None:
@@ -168,8 +168,10 @@ KINDS: dict[str, tuple[Callable[[Bench], Any], tuple[str, ...]]] = {
         DATASETS__DESCRIPTIONS=b.write("d.json", {"idd": {"road": "A road."}})),
         (r"d\.json: dataset 'idd': class 'marking' has no description", "add one")),
     # --- classes.json ---
-    "class ids with a gap": (lambda b: b.classes(classes=[{"id": 1, "name": "a"}]),
-        (r'classes\[0\] has "id" 1', "expected 0", "without gaps")),
+    "one class id twice": (lambda b: b.classes(classes=[{"id": 0, "name": n} for n in "ab"]),
+        (r"classes\.json: the value 0 belongs to 'a' and to 'b'", "may stand for one class")),
+    "negative class id": (lambda b: b.classes(classes=[{"id": -1, "name": "a"}]),
+        (r'classes\[0\] has "id" -1', r"0 to 65535")),
     "class twice": (lambda b: b.classes(classes=[{"id": i, "name": "a"} for i in range(2)]),
         (r"classes\.json: .*names the class 'a' twice", "rename one or merge")),
     "colour out of range": (lambda b: b.classes(
@@ -179,7 +181,7 @@ KINDS: dict[str, tuple[Callable[[Bench], Any], tuple[str, ...]]] = {
         classes=[{"id": i, "name": f"c{i}"} for i in range(256)]),
         ("256 classes|ignore_label", "expected")),
     "void label of a class": (lambda b: b.classes(ignore_label=1),
-        ('"ignore_label" is 1', r"expected an id of 3\.\.255", "usually 255")),
+        ("the value 1 is to be ignored, but belongs to the class 'car'", "that no class has")),
     # --- label_space.json ---
     "file of another program": (lambda b: b.space(lambda d: d.update(schema="coco")),
         (r"label_space\.json: .schema. is 'coco'", "expected 'unilabel/label_space'")),
