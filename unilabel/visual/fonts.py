@@ -14,8 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib import ft2font
 from PIL import ImageFont, features
 
 ID_NOTE = "#: id of a label whose name has letters that this font lacks"
@@ -75,14 +73,20 @@ def _from_right(text: str) -> bool:
 
 
 def _file(name: str) -> str:
+    import matplotlib  # here and below: slow to import, and needed only where something is drawn
+
     return str(Path(matplotlib.get_data_path(), "fonts/ttf", name))
 
 
 @lru_cache(maxsize=1)
 def _letters() -> tuple[frozenset[int], ...]:
+    from matplotlib import ft2font
+
     return tuple(frozenset(ft2font.FT2Font(_file(name)).get_charmap()) for name in _FILES)
 
 
 def _has_layout() -> bool:
     """Both Pillow and Matplotlib know the order of letters (Matplotlib since 3.11)."""
+    from matplotlib import ft2font
+
     return features.check("raqm") and hasattr(ft2font, "__libraqm_version__")
