@@ -154,7 +154,7 @@ def test_evaluation_alone_gives_the_same_scores(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     again = json.loads((tmp_path / "results_eval.json").read_text(encoding="utf-8"))
-    of_training = ("notes", "link_scores", "bad_samples", "skipped_steps")
+    of_training = ("notes", "link_scores", "bad_samples", "skipped_steps", "data")
     assert scores({**again, "stages": []}) == {
         **{k: v for k, v in scores(results).items() if k not in of_training},
         "stages": [],
