@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -49,7 +50,8 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
 def test_any_size_in_the_unified_space(tool, tmp_path: Path, capsys) -> None:
     path = tmp_path / "toy.onnx"
     assert tool.main(["--weights", WEIGHTS, "--output", str(path)]) == 0
-    assert "equal labels: 1.0" in capsys.readouterr().out
+    share = re.search(r"equal labels: ([01]\.\d+)", capsys.readouterr().out)
+    assert float(share[1]) > 0.9995
     session = runtime.InferenceSession(str(path))
     (given,), (answer,) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type) == ("image", "tensor(uint8)")
@@ -60,7 +62,7 @@ def test_any_size_in_the_unified_space(tool, tmp_path: Path, capsys) -> None:
         found = session.run(None, {"image": image[None]})[0]
         assert found.shape == (1, *size)
         expected = predictor.predict(image, confidence=False).labels
-        assert (found[0] == expected).mean() > 0.9999
+        assert (found[0] == expected).mean() > 0.995  # photos are resized inside the graph
     properties = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert properties["space"] == "unified"
     labels = json.loads(properties["labels"])

@@ -114,6 +114,10 @@ def _pair(entry: Any, label_spaces: LabelSpaceSet, where: str) -> tuple[int, int
         if part["dataset"] not in label_spaces.names:
             return None
         dataset = label_spaces.dataset_index(part["dataset"])
+        if not isinstance(part["label"], str):
+            raise UniLabelError(
+                f'{where}["{side}"]["label"] is {part["label"]!r}, expected a name.'
+            )
         label = label_spaces[dataset].present_name(part["label"])
         if label is None:  # left out by the configuration
             return None
