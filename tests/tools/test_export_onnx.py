@@ -62,7 +62,7 @@ def test_any_size_in_the_unified_space(tool, tmp_path: Path, capsys) -> None:
         found = session.run(None, {"image": image[None]})[0]
         assert found.shape == (1, *size)
         expected = predictor.predict(image, confidence=False).labels
-        assert (found[0] == expected).mean() > 0.995  # photos are resized inside the graph
+        assert (found[0] == expected).mean() > 0.99  # noise, enlarged inside the graph
     properties = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert properties["space"] == "unified"
     labels = json.loads(properties["labels"])

@@ -115,9 +115,8 @@ def _pair(entry: Any, label_spaces: LabelSpaceSet, where: str) -> tuple[int, int
             return None
         dataset = label_spaces.dataset_index(part["dataset"])
         if not isinstance(part["label"], str):
-            raise UniLabelError(
-                f'{where}["{side}"]["label"] is {part["label"]!r}, expected a name.'
-            )
+            found = part["label"]
+            raise UniLabelError(f"{where}: dataset {part['dataset']!r} has no class {found!r}.")
         label = label_spaces[dataset].present_name(part["label"])
         if label is None:  # left out by the configuration
             return None
