@@ -84,7 +84,8 @@ PRINTING = {"unilabel/demo_app/launch.py", "unilabel/doctor.py"}  # programs
 LONG_FUNCTIONS = {
     "unilabel/config.py": {"add_unilabel_config"},  # one line per key
     "unilabel/core/triton_loss.py": {"_backward_kernel"},  # a kernel is one function
-    "unilabel/demo_app/tabs.py": {"predict_tab", "review_tab"},  # layout, top to bottom
+    "unilabel/demo_app/predict_tab.py": {"predict_tab"},  # layout, top to bottom
+    "unilabel/demo_app/review_tab.py": {"review_tab"},
 }
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -30,3 +30,11 @@ def browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, start_demo: Callable[..., Iterator[Any]]
+) -> Iterator[Any]:
+    """The demo without arguments."""
+    yield from start_demo(tmp_path_factory.mktemp("demo"), None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from visit import Visit
 
 from unilabel.core.label_space import LabelSpace
 from unilabel.core.synthetic import render_scene
@@ -27,85 +27,6 @@ from unilabel.demo_app.weights import find_weights
 from unilabel.predictor import build_predictor
 
 pytestmark = [pytest.mark.browser, pytest.mark.d2, pytest.mark.slow]
-
-PATIENCE = 60_000  # milliseconds
-
-
-@pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, start_demo: Callable[..., Iterator[Any]]
-) -> Iterator[Any]:
-    """The demo without arguments."""
-    yield from start_demo(tmp_path_factory.mktemp("demo"), None)
-
-
-class Visit:
-    """A page with everything that it asks for and complains about."""
-
-    def __init__(self, browser: Any, url: str, width: int, name: str, folder: Path) -> None:
-        self.name = f"{name}_{width}"
-        self.folder = Path(os.environ.get("UNILABEL_SCREENSHOTS") or folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, accept_downloads=True
-        )
-        self.page = context.new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.foreign: list[str] = []
-        self.failed: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", self._request)
-        self.page.on("response", self._response)
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.url = url
-        self.page.goto(url)
-
-    def _request(self, request: Any) -> None:
-        if not request.url.startswith((self.url, "data:", "blob:")):
-            self.foreign.append(request.url)
-
-    def _response(self, response: Any) -> None:
-        if response.status >= 400:
-            self.failed.append(f"{response.status} {response.url}")
-
-    def _console(self, message: Any) -> None:
-        if message.type == "error":
-            self.complaints.append(message.text)
-
-    def shot(self, what: str) -> None:
-        self.page.wait_for_timeout(400)
-        self.page.screenshot(path=self.folder / f"{self.name}_{what}.png", full_page=True)
-
-    def run(self, viewer: str) -> str:
-        """Number of the answer that a viewer shows."""
-        found = self.page.locator(f"#{viewer} .ul-panels").get_attribute("data-run")
-        return found or ""
-
-    def next_run(self, viewer: str, before: str) -> None:
-        self.page.wait_for_function(
-            "([id, old]) => { const p = document.querySelector(`#${id} .ul-panels`);"
-            " return p && p.dataset.run && p.dataset.run !== old; }",
-            arg=[viewer, before],
-        )
-
-    def pixels(self, viewer: str) -> str:
-        """The first label map of a viewer."""
-        drawn: str = self.page.locator(f"#{viewer} canvas").first.evaluate("c => c.toDataURL()")
-        return drawn
-
-    def choose(self, field: str, option: str) -> None:
-        """Choose in a dropdown of Gradio."""
-        self.page.locator(f"#{field} input").click()
-        self.page.get_by_role("option", name=option, exact=True).click()
-
-    def tab(self, name: str) -> None:
-        self.page.get_by_role("tab", name=name).click()
-
-    def check(self) -> None:
-        assert self.foreign == []
-        assert self.failed == []
-        assert self.complaints == []
 
 
 def wide_photo(path: Path) -> Path:

@@ -15,7 +15,7 @@ pytest.importorskip("detectron2")
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.demo_app import actions, exports, payloads, video
+from unilabel.demo_app import actions, exports, payloads, review_actions, video
 from unilabel.demo_app.engine import Engine, Picture
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.statistics import label_statistics
@@ -79,7 +79,7 @@ def test_an_edit_changes_the_prediction_at_once(engine: Engine, session: Session
     before = labels_of(json.loads(actions.answer(engine, session, ["toy_idd"]))["panels"][0])
     pole = engine.predictor.model.label_spaces.get("toy_idd").index("pole")
     change = {"op": "link", "id": label, "dataset": "toy_idd", "value": pole}
-    state, dataset = actions.edit(engine, session, change)
+    state, dataset = review_actions.edit(engine, session, change)
     assert dataset == "toy_idd"
     assert json.loads(state)["can_undo"]
     panels = json.loads(actions.answer(engine, session, ["toy_idd", "base:toy_idd"]))["panels"]
@@ -89,7 +89,7 @@ def test_an_edit_changes_the_prediction_at_once(engine: Engine, session: Session
     other.picture = engine.examples[0]
     theirs = json.loads(actions.answer(engine, other, ["toy_idd"]))["panels"][0]
     assert (labels_of(theirs) == before).all()
-    actions.edit(engine, session, {"op": "undo"})
+    review_actions.edit(engine, session, {"op": "undo"})
     again = json.loads(actions.answer(engine, session, ["toy_idd"]))["panels"][0]
     assert (labels_of(again) == before).all()
 
@@ -112,7 +112,7 @@ def test_an_edit_changes_the_prediction_at_once(engine: Engine, session: Session
     ],
 )
 def test_nonsense_from_the_page_is_answered(engine: Engine, session: Session, change: Any) -> None:
-    state = json.loads(actions.edit(engine, session, change)[0])
+    state = json.loads(review_actions.edit(engine, session, change)[0])
     assert state["notes"][0][0] == "error"
     assert not state["changed"]
 
@@ -128,11 +128,13 @@ def test_examples_are_chosen_by_number_only(engine: Engine, session: Session) ->
 def test_saved_label_space_and_diff(
     engine: Engine, session: Session, toy_space: UnifiedLabelSpace, tmp_path: Path
 ) -> None:
-    actions.edit(engine, session, {"op": "name", "id": 0, "value": "heaven"})
-    file = json.loads(actions.save_label_space(session))
+    review_actions.edit(engine, session, {"op": "name", "id": 0, "value": "heaven"})
+    file = json.loads(review_actions.save_label_space(session))
     (tmp_path / "edited.json").write_bytes(base64.b64decode(file["url"].split(",")[1]))
     assert UnifiedLabelSpace.load(tmp_path / "edited.json").names[0] == "heaven"
-    diff = json.loads(base64.b64decode(json.loads(actions.save_diff(session))["url"].split(",")[1]))
+    diff = json.loads(
+        base64.b64decode(json.loads(review_actions.save_diff(session))["url"].split(",")[1])
+    )
     assert diff["names"] == [{"id": 0, "before": toy_space.names[0], "after": "heaven"}]
 
 
@@ -302,4 +304,4 @@ def test_models_without_unified_labels(multi_head_weights: Path) -> None:
     panel = json.loads(actions.answer(engine, session, ["toy_fine"]))["panels"][0]
     assert all(entry["called"] == [] for entry in panel["entries"])
     with pytest.raises(UniLabelError):
-        actions.save_label_space(session)
+        review_actions.save_label_space(session)

@@ -51,7 +51,8 @@ def own_text(name: str) -> str:
 
 def styles() -> str:
     """Styles of all components."""
-    return own_text("app.css") + static_text("graph.css")
+    own = [own_text(f"{name}.css") for name in ("app", "predict", "review")]
+    return "".join(own) + static_text("graph.css")
 
 
 def component(script: str, function: str, elem_id: str, classes: str = "") -> gr.HTML:

@@ -7,18 +7,13 @@ import tempfile
 from pathlib import Path
 
 from unilabel.demo_app.engine import Engine
-from unilabel.demo_app.payloads import data_url, picture_url
+from unilabel.demo_app.payloads import data_url
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.statistics import label_statistics
 from unilabel.visual.graph_page import graph_data, graph_html
 from unilabel.visual.label_graph import draw_label_graph
 
 _TYPES = {"png": "image/png", "svg": "image/svg+xml", "html": "text/html"}
-
-
-def thumbnails(engine: Engine) -> str:
-    """The examples for ``pick.js``."""
-    return json.dumps([{"name": p.name, "image": picture_url(p.pixels)} for p in engine.examples])
 
 
 def graph_payload(engine: Engine, session: Session) -> str:

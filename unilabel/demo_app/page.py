@@ -6,7 +6,9 @@ import gradio as gr
 
 from unilabel.demo_app import components
 from unilabel.demo_app.engine import Engine
-from unilabel.demo_app.tabs import graph_tab, predict_tab, review_tab
+from unilabel.demo_app.graph_tab import graph_tab
+from unilabel.demo_app.predict_tab import predict_tab
+from unilabel.demo_app.review_tab import review_tab
 from unilabel.demo_app.uploads import Inbox
 
 SESSION_SECONDS = 3600  # a visitor's edits are forgotten this long after the page was closed
