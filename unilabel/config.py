@@ -126,6 +126,7 @@ def add_unilabel_config(cfg: CN) -> None:
     # --- label unification -------------------------------------------------------------------
     cfg.UNIFY = CN()
     cfg.UNIFY.NODES = "fused"  # how the unified labels are found, see NODE_SELECTIONS
+    cfg.UNIFY.KEEP = True  # go on with the unified labels of MODEL.WEIGHTS; False: find them anew
     cfg.UNIFY.TEXT_WEIGHT = 0.5  # share of the text in the fused score; 0: pixels only
     cfg.UNIFY.SCORE_THRESHOLD = 0.35  # least fused score of two labels in one unified label
     cfg.UNIFY.NODE_PENALTY = 0.5  # lambda of Eq. (10)
@@ -269,11 +270,17 @@ def validate_config(cfg: CN) -> None:
         )
     u = cfg.UNIFY
     unified = stages & {Stage.GNN, Stage.SEG, Stage.FINAL}
-    if unified and Stage.MULTI_HEAD not in stages and not cfg.MODEL.LABEL_SPACE:
-        if u.NODES in ("fused", "ilp"):
+    if not cfg.MODEL.WEIGHTS:  # which give a trained network with heads or unified labels
+        if schedule.segments[0].stage is Stage.GNN:
+            raise UniLabelError(
+                "SCHEDULE begins with GNN, which needs the features of a trained network; put "
+                "MULTI_HEAD first, or name a trained model in MODEL.WEIGHTS."
+            )
+        if unified and Stage.MULTI_HEAD not in stages and u.NODES in ("fused", "ilp"):
             raise UniLabelError(
                 f"UNIFY.NODES {u.NODES} measures a multi-head network, but SCHEDULE has no "
-                "MULTI_HEAD stage; add one, or choose concat, names, text_cluster or relations."
+                "MULTI_HEAD stage; add one, name a trained model in MODEL.WEIGHTS, or choose "
+                "concat, names, text_cluster or relations."
             )
     if u.NODES == "file" and unified and not cfg.MODEL.LABEL_SPACE:
         raise UniLabelError("UNIFY.NODES is file, but MODEL.LABEL_SPACE names no label_space.json.")

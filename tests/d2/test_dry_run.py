@@ -13,10 +13,8 @@ import torch
 pytest.importorskip("detectron2")
 
 from detectron2.config import CfgNode
-from folder_datasets import write_folder
+from small_runs import small_config, two_folders
 
-import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
-from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.data.build import build_sources
 from unilabel.engine import run
@@ -26,7 +24,6 @@ from unilabel.predictor import build_predictor
 
 pytestmark = pytest.mark.d2
 
-QUICK = Path(__file__).parents[2] / "configs/quick/toy.yaml"
 SMALL = {"depths": [1, 1, 1, 1], "embed_dim": 24, "num_heads": [1, 2, 3, 4]}
 SWIN = "swin_tiny_patch4_window7_224"
 VIT = {"depth": 2, "embed_dim": 48, "num_heads": 3}
@@ -34,25 +31,12 @@ VIT = {"depth": 2, "embed_dim": 48, "num_heads": 3}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    root = tmp_path_factory.mktemp("datasets")
-    return [
-        write_folder(root / "city", "road car sky"),
-        write_folder(root / "idd", "road marking", seed=1),
-    ]
+    return two_folders(tmp_path_factory.mktemp("datasets"))
 
 
 def config(folders: list[Path], output: Path, **values: Any) -> CfgNode:
-    defaults = {
-        "DATASETS__TOY": False,
-        "DATASETS__CUSTOM": [str(f) for f in folders],
-        "OUTPUT_DIR": str(output),
-        "SCHEDULE": [["MULTI_HEAD", 1]],
-        "SOLVER__REFIT": False,
-        "INPUT__CROP_SIZE": [64, 96],
-        "INPUT__TEST_SHORT_SIDE": 53,
-    }
-    pairs = [(k.replace("__", "."), str(v)) for k, v in {**defaults, **values}.items()]
-    return load_config(QUICK, [part for pair in pairs for part in pair])
+    sizes = {"INPUT__CROP_SIZE": [64, 96], "INPUT__TEST_SHORT_SIDE": 53}
+    return small_config(folders, output, **{**sizes, **values})
 
 
 def network(name: str, args: dict[str, Any] | None = None, indices: tuple[int, ...] = ()) -> dict:
@@ -131,3 +115,14 @@ def test_looking_leaves_no_trace(folders, tmp_path: Path) -> None:
     for name, value in trainer.model.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert trainer.model.training
+
+
+def test_evaluations_meet_their_sizes_first(folders, tmp_path: Path, monkeypatch) -> None:
+    values = network(SWIN, {**SMALL, "img_size": [64, 96]})
+    sizes = {"INPUT__TEST_SHORT_SIDE": 64}
+    run.train(config(folders, tmp_path, **values, **sizes), "x", resume=False)
+    sizes = {"INPUT__TEST_SHORT_SIDE": 24, "MODEL__WEIGHTS": str(tmp_path / "model_final.pth")}
+    monkeypatch.setattr(run, "evaluate_model", None)
+    with pytest.raises(UniLabelError, match=r"1 images of 'city' .* of 24 x 32 pixels") as caught:
+        run.evaluate(config(folders, tmp_path / "eval", **values, **sizes), "x")
+    assert '"strict_img_size": false} (Swin)' in str(caught.value)

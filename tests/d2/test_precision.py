@@ -9,47 +9,28 @@ import torch
 
 pytest.importorskip("detectron2")
 
-from folder_datasets import write_folder
+from small_runs import QUICK, small_trainer, two_folders
 
-import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
 from unilabel.config import load_config
 from unilabel.core.fused_loss import upsampled_cross_entropy
-from unilabel.data.build import build_sources
 from unilabel.engine.checkpoint import load_file, save_file
 from unilabel.engine.optim import half_precision
 from unilabel.engine.trainer import UniLabelTrainer
 
 pytestmark = pytest.mark.d2
 
-QUICK = Path(__file__).parents[2] / "configs/quick/toy.yaml"
-
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    root = tmp_path_factory.mktemp("datasets")
-    return [
-        write_folder(root / "city", "road car sky", train=4),
-        write_folder(root / "idd", "road marking", train=3, seed=1),
-    ]
+    return two_folders(tmp_path_factory.mktemp("datasets"))
 
 
 def trainer_of(
     folders: list[Path], schedule: list, half: torch.dtype | None, scale: float = 0.0
 ) -> UniLabelTrainer:
     """``half``: autocast on the CPU, where a run would not use it; ``scale``: with a scaler."""
-    pairs = {
-        "DATASETS.TOY": False,
-        "DATASETS.CUSTOM": [str(f) for f in folders],
-        "OUTPUT_DIR": str(folders[0].parent / "out"),
-        "SCHEDULE": schedule,
-        "INPUT.CROP_SIZE": [32, 32],
-        "SOLVER.ON_NONFINITE": "skip",
-        "UNIFY.NODES": "names",
-        "UNIFY.FIT_ITERATIONS": 2,
-        "UNIFY.CACHE_PIXELS": 100,
-    }
-    cfg = load_config(QUICK, [str(part) for pair in pairs.items() for part in pair])
-    trainer = UniLabelTrainer(cfg, build_sources(cfg))
+    values = {"SCHEDULE": schedule, "SOLVER__ON_NONFINITE": "skip", "UNIFY__NODES": "names"}
+    trainer = small_trainer(folders, **values)
     trainer.half = half
     if scale:
         trainer.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2)

@@ -19,9 +19,8 @@ pytest.importorskip("detectron2")
 
 from detectron2.config import CfgNode
 from folder_datasets import write_folder
+from small_runs import small_config, two_folders
 
-import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
-from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine import run
@@ -31,33 +30,22 @@ from unilabel.engine.trainer import UniLabelTrainer
 
 pytestmark = pytest.mark.d2
 
-QUICK = Path(__file__).parents[2] / "configs/quick/toy.yaml"
 SHORT = [["MULTI_HEAD", 2], ["GNN", 2], ["FINAL", 2]]
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> list[Path]:
-    return [
-        write_folder(tmp_path / "city", "road car sky", train=4),
-        write_folder(tmp_path / "idd", "road marking", train=3, seed=1),
-    ]
+    return two_folders(tmp_path)
 
 
 def config(folders: list[Path], **values: Any) -> CfgNode:
     defaults = {
-        "DATASETS__TOY": False,
-        "DATASETS__CUSTOM": [str(f) for f in folders],
-        "OUTPUT_DIR": str(folders[0].parent / "out"),
         "SCHEDULE": SHORT,
-        "INPUT__CROP_SIZE": [32, 32],
+        "SOLVER__REFIT": True,
         "INPUT__TEST_SHORT_SIDE": 0,
-        "UNIFY__FIT_ITERATIONS": 2,
-        "UNIFY__CACHE_PIXELS": 100,
-        "GRAPH__PIXELS": 32,
         "LOG_PERIOD": 1,
     }
-    pairs = [(k.replace("__", "."), str(v)) for k, v in {**defaults, **values}.items()]
-    cfg = load_config(QUICK, [part for pair in pairs for part in pair])
+    cfg = small_config(folders, **{**defaults, **values})
     cfg.freeze()
     return cfg
 

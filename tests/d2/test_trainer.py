@@ -13,10 +13,8 @@ pytest.importorskip("detectron2")
 
 from detectron2.config import CfgNode
 from detectron2.engine.train_loop import HookBase
-from folder_datasets import write_folder
+from small_runs import small_config, two_folders
 
-import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
-from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.core.stages import Stage
 from unilabel.core.unified_space import UnifiedLabelSpace
@@ -27,35 +25,19 @@ from unilabel.engine.trainer import UniLabelTrainer
 
 pytestmark = pytest.mark.d2
 
-QUICK = Path(__file__).parents[2] / "configs/quick/toy.yaml"
 SCHEDULE = [["MULTI_HEAD", 5], ["GNN", 4], ["SEG", 3], ["GNN", 4], ["FINAL", 4]]
 TOTAL = 20
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    root = tmp_path_factory.mktemp("datasets")
-    return [
-        write_folder(root / "city", "road car sky", train=4),
-        write_folder(root / "idd", "road marking", train=3, seed=1),
-    ]
+    return two_folders(tmp_path_factory.mktemp("datasets"))
 
 
 def config(folders: list[Path], **values: Any) -> CfgNode:
     """``UNIFY__NODES="names"`` and the like, checked as on the command line."""
-    defaults = {
-        "DATASETS__TOY": False,
-        "DATASETS__CUSTOM": [str(f) for f in folders],
-        "OUTPUT_DIR": str(folders[0].parent / "out"),
-        "SCHEDULE": SCHEDULE,
-        "INPUT__CROP_SIZE": [32, 32],
-        "UNIFY__FIT_ITERATIONS": 5,
-        "UNIFY__CACHE_PIXELS": 200,
-        "GRAPH__PIXELS": 32,
-        "LOG_PERIOD": 1,
-    }
-    pairs = [(k.replace("__", "."), str(v)) for k, v in {**defaults, **values}.items()]
-    return load_config(QUICK, [part for pair in pairs for part in pair])
+    defaults = {"SCHEDULE": SCHEDULE, "UNIFY__FIT_ITERATIONS": 5, "LOG_PERIOD": 1}
+    return small_config(folders, **{**defaults, **values})
 
 
 class Interrupt(Exception):

@@ -19,6 +19,7 @@ from unilabel.core.projection import MAPPING_MODES
 from unilabel.core.stages import StageSchedule
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine.fitting import mapped_cross_entropy
+from unilabel.engine.kept_labels import KeptLabels
 from unilabel.engine.node_selection import NodeProposal
 from unilabel.engine.unifier import Unifier
 from unilabel.modeling.heads import UniSegHead
@@ -246,6 +247,35 @@ def test_rows_behind_a_reviewed_file_are_nobody_s() -> None:
     assert torch.equal(other.origin, unifier.rows.origin)
 
 
+def kept_labels() -> KeptLabels:
+    """The true unified labels, as of an older model; the last one is part of the first."""
+    spaces, truth = world.spaces(), world.atom_links()
+    mapping = LabelMapping.from_stacked(spaces, truth)
+    bias = torch.rand(len(spaces), len(truth))
+    space = UnifiedLabelSpace.from_mapping(mapping)
+    kept = KeptLabels(space, torch.rand(len(truth), world.DIM), bias, spaces, same_reading=False)
+    kept.parent = torch.tensor([*range(len(truth)), 0])
+    return kept
+
+
+def test_labels_of_an_older_model_are_neither_merged_nor_change() -> None:
+    """Before FINAL equal ones stay apart, and what is held returns whatever is put in."""
+    links = untidy_links(3)
+    unifier = unifier_of(links, "logit_sum")
+    unifier.rows.human_links = None
+    held = torch.zeros_like(links)
+    held[0] = True
+    unifier.rows.held, unifier.rows.held_links = held, links & held
+    fixed = unifier.rows.fix(~links)
+    assert torch.equal(fixed[0], links[0])
+    assert torch.equal(fixed[1:], ~links[1:])
+    unifier.simplify(FINAL)
+    used = links.any(1)
+    assert torch.equal(unifier.mapping().stacked(), links[used])
+    assert torch.equal(unifier.rows.held, held[used])
+    assert torch.equal(unifier.rows.held_links, (links & held)[used])
+
+
 def test_all_of_the_state_comes_back() -> None:
     """What a run knows at an interruption is what the resumed one knows, part for part."""
     links = untidy_links(2)
@@ -254,6 +284,9 @@ def test_all_of_the_state_comes_back() -> None:
     unifier.proposal = NodeProposal(links, torch.rand(11, 11), "human")
     unifier.marginals = {name: torch.rand(3) for name in world.DATASETS}
     unifier.link_scores = [{"after": "GNN", "f1": 0.5}]
+    unifier.kept = kept_labels()
+    held = torch.rand(links.shape) < 0.5
+    unifier.rows.held, unifier.rows.held_links = held, links & held
     unifier.cache = world.pixels()
     segment = StageSchedule([["MULTI_HEAD", 1], ["GNN", 4], ["SEG", 1]]).segments[1]
     unifier._begin_graph(segment)

@@ -18,10 +18,8 @@ from torch import nn
 pytest.importorskip("detectron2")
 
 from detectron2.config import CfgNode
-from folder_datasets import write_folder
+from small_runs import small_config, two_folders
 
-import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
-from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.engine import run, validation
 from unilabel.engine.checkpoint import load_file
@@ -31,7 +29,6 @@ from unilabel.engine.undisturbed import undisturbed
 
 pytestmark = pytest.mark.d2
 
-QUICK = Path(__file__).parents[2] / "configs/quick/toy.yaml"
 SCHEDULE = [["MULTI_HEAD", 5], ["GNN", 4], ["FINAL", 8]]
 SCORED = [2, 4, 10, 12, 14, 16]  # after 2, 4, ... network iterations
 WIDE = {"TEST__EVAL_PERIOD": 2}
@@ -39,29 +36,18 @@ WIDE = {"TEST__EVAL_PERIOD": 2}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    root = tmp_path_factory.mktemp("datasets")
-    return [
-        write_folder(root / "city", "road car sky", train=4),
-        write_folder(root / "idd", "road marking", train=3, seed=1),
-    ]
+    return two_folders(tmp_path_factory.mktemp("datasets"))
 
 
 def config(folders: list[Path], output: Path, **values: Any) -> CfgNode:
     defaults = {
-        "DATASETS__TOY": False,
-        "DATASETS__CUSTOM": [str(f) for f in folders],
-        "OUTPUT_DIR": str(output),
         "SCHEDULE": SCHEDULE,
-        "INPUT__CROP_SIZE": [32, 32],
-        "UNIFY__FIT_ITERATIONS": 5,
-        "UNIFY__CACHE_PIXELS": 200,
+        "SOLVER__REFIT": True,
         "UNIFY__PRUNE_AT": 0.25,
-        "GRAPH__PIXELS": 32,
         "GRAPH__DROPOUT": 0.5,
         "LOG_PERIOD": 3,
     }
-    pairs = [(k.replace("__", "."), str(v)) for k, v in {**defaults, **values}.items()]
-    return load_config(QUICK, [part for pair in pairs for part in pair])
+    return small_config(folders, output, **{**defaults, **values})
 
 
 @pytest.fixture(scope="module")

@@ -13,29 +13,21 @@ import yaml
 pytest.importorskip("detectron2")
 
 from detectron2.engine.train_loop import HookBase
-from folder_datasets import write_folder
+from small_runs import small_trainer, two_folders
 
-import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
-from unilabel.config import load_config
-from unilabel.data.build import build_sources
 from unilabel.engine.checkpoint import load_file, save_file
 from unilabel.engine.loading import load_model
 from unilabel.engine.trainer import UniLabelTrainer
 
 pytestmark = pytest.mark.d2
 
-QUICK = Path(__file__).parents[2] / "configs/quick/toy.yaml"
 SCHEDULE = [["MULTI_HEAD", 3], ["GNN", 4], ["SEG", 3], ["GNN", 4], ["FINAL", 4]]
 REMOVED = {"LOSS": {"HEADS_WEIGHT": 0.5}, "UNIFY": {"FIT_ANCHOR": 0.15, "SIGNATURE_SHARE": 0.35}}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    root = tmp_path_factory.mktemp("datasets")
-    return [
-        write_folder(root / "city", "road car sky", train=4),
-        write_folder(root / "idd", "road marking", train=3, seed=1),
-    ]
+    return two_folders(tmp_path_factory.mktemp("datasets"))
 
 
 class Keep(HookBase):
@@ -50,18 +42,7 @@ class Keep(HookBase):
 
 
 def trainer_of(folders: list[Path]) -> UniLabelTrainer:
-    pairs = {
-        "DATASETS.TOY": False,
-        "DATASETS.CUSTOM": [str(f) for f in folders],
-        "OUTPUT_DIR": str(folders[0].parent / "out"),
-        "SCHEDULE": SCHEDULE,
-        "INPUT.CROP_SIZE": [32, 32],
-        "UNIFY.FIT_ITERATIONS": 5,
-        "UNIFY.CACHE_PIXELS": 200,
-        "GRAPH.PIXELS": 32,
-    }
-    cfg = load_config(QUICK, [str(part) for pair in pairs.items() for part in pair])
-    return UniLabelTrainer(cfg, build_sources(cfg))
+    return small_trainer(folders, SCHEDULE=SCHEDULE)
 
 
 @pytest.fixture(scope="module")

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 pytest.importorskip("detectron2")
 
-from detectron2.config import CfgNode
 from folder_datasets import write_folder
+from small_runs import small_config, small_trainer, two_folders
 
-import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
-from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
-from unilabel.data.build import build_sources
 from unilabel.engine import run
 from unilabel.engine.checkpoint import load_file
 from unilabel.engine.trainer import UniLabelTrainer
@@ -25,46 +21,24 @@ from unilabel.engine.warm_start import read_start, start_from
 
 pytestmark = pytest.mark.d2
 
-QUICK = Path(__file__).parents[2] / "configs/quick/toy.yaml"
-
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     root = tmp_path_factory.mktemp("datasets")
-    return [
-        write_folder(root / "city", "road car sky"),
-        write_folder(root / "idd", "road marking", seed=1),
-        write_folder(root / "new", "tree", seed=2),
-    ]
-
-
-def config(folders: list[Path], output: Path, **values: Any) -> CfgNode:
-    defaults = {
-        "DATASETS__TOY": False,
-        "DATASETS__CUSTOM": [str(f) for f in folders],
-        "OUTPUT_DIR": str(output),
-        "SCHEDULE": [["MULTI_HEAD", 1]],
-        "SOLVER__REFIT": False,
-        "INPUT__CROP_SIZE": [32, 32],
-        "UNIFY__FIT_ITERATIONS": 2,
-        "UNIFY__CACHE_PIXELS": 100,
-        "GRAPH__PIXELS": 32,
-    }
-    pairs = [(k.replace("__", "."), str(v)) for k, v in {**defaults, **values}.items()]
-    return load_config(QUICK, [part for pair in pairs for part in pair])
+    return [*two_folders(root), write_folder(root / "new", "tree", seed=2)]
 
 
 @pytest.fixture(scope="module")
 def heads(folders, tmp_path_factory) -> Path:
     """Model of city and idd with a head for each."""
     out = tmp_path_factory.mktemp("heads")
-    run.train(config(folders[:2], out), "x", resume=False)
+    run.train(small_config(folders[:2], out), "x", resume=False)
     return out / "model_final.pth"
 
 
-def started(cfg: CfgNode, path: Path) -> UniLabelTrainer:
-    trainer = UniLabelTrainer(cfg, build_sources(cfg))
-    start_from(trainer.model, read_start(str(path)), str(path))
+def started(folders: list[Path], output: Path, path: Path, **values) -> UniLabelTrainer:
+    trainer = small_trainer(folders, output, **{"SEED": 7, **values})
+    start_from(trainer, read_start(str(path)), str(path))
     return trainer
 
 
@@ -76,70 +50,90 @@ def equal_parts(trainer: UniLabelTrainer, path: Path) -> set[str]:
 
 def test_network_and_heads_of_the_same_datasets_are_taken(folders, heads, tmp_path, caplog) -> None:
     with caplog.at_level(logging.INFO, logger="unilabel"):
-        trainer = started(config(folders[:2], tmp_path, SEED=7), heads)
+        trainer = started(folders[:2], tmp_path, heads)
     theirs = load_file(heads)["model"]
     for name, value in trainer.model.state_dict().items():
-        if name != "class_weight":
+        if name != "class_weight":  # measured anew
             assert torch.equal(value, theirs[name]), name
     assert "begins with its backbone" in caplog.text
-    assert caplog.text.count("left out") == 1
-    assert "left out, measured anew: class_weight" in caplog.text
+    assert "left out" not in caplog.text
 
 
-def test_other_datasets_take_the_network_alone(folders, heads, tmp_path, caplog) -> None:
+def test_heads_follow_their_datasets_and_new_ones_are_fitted(
+    folders, heads, tmp_path, caplog
+) -> None:
+    theirs = load_file(heads)["model"]
+    old = {name: theirs[f"multi_head.weights.{i}"] for i, name in enumerate(("city", "idd"))}
     for chosen in (folders, folders[1:], folders[1::-1]):  # more, others, another order
         caplog.clear()
         with caplog.at_level(logging.INFO, logger="unilabel"):
-            trainer = started(config(chosen, tmp_path, SEED=7), heads)
+            trainer = started(chosen, tmp_path, heads, UNIFY__FIT_ITERATIONS=100)
         assert {"backbone", "pixel_decoder"} <= equal_parts(trainer, heads)
-        assert "multi_head" not in equal_parts(trainer, heads)
-        assert "left out, heads of other datasets or classes: multi_head.weights.0" in caplog.text
+        names = trainer.label_spaces.names
+        for name, weight in zip(names, trainer.model.multi_head.weights, strict=True):
+            if name in old:
+                assert torch.equal(weight, old[name])
+        assert ("the dataset new is new" in caplog.text) is ("new" in names)
+        assert trainer.notes == ["heads of new are fitted to the network of MODEL.WEIGHTS"] * (
+            "new" in names
+        )
+        assert ("left out, not in this run: city" in caplog.text) is ("city" not in names)
+
+
+def test_heads_of_changed_class_lists_follow_their_classes(heads, tmp_path, caplog) -> None:
+    city = write_folder(tmp_path / "city", "sky tree road", seed=3)
+    old = load_file(heads)["model"]["multi_head.weights.0"]  # road car sky
+    with caplog.at_level(logging.INFO, logger="unilabel"):
+        trainer = started([city], tmp_path, heads, UNIFY__FIT_ITERATIONS=0)
+    weight = trainer.model.multi_head.weights[0]
+    assert torch.equal(weight[[0, 2]], old[[2, 0]])
+    assert torch.allclose(weight[1], old[[2, 0]].mean(0))
+    assert "classes of city that are new: tree" in caplog.text
+    assert "classes of city that are no longer there, left out: car" in caplog.text
+    assert "UNIFY.FIT_ITERATIONS is 0: the heads of city begin rough" in caplog.text
 
 
 def test_unfitting_parts_are_named(folders, heads, tmp_path, caplog) -> None:
     with caplog.at_level(logging.INFO, logger="unilabel"):
-        trainer = started(config(folders[:2], tmp_path, MODEL__EMBED_DIM=16), heads)
+        trainer = started(folders[:2], tmp_path, heads, MODEL__EMBED_DIM=16)
     assert "backbone" in equal_parts(trainer, heads)
-    assert (
-        "left out, of another shape ((48, 64, 1, 1) in place of (16, 64, 1, 1)): pixel_decod"
-        in (caplog.text)
-    )
-    other = config(folders[:2], tmp_path, MODEL__TIMM__NAME="convnext_atto", MODEL__TIMM__ARGS="{}")
+    shapes = "((48, 64, 1, 1) in place of (16, 64, 1, 1))"
+    assert f"left out, of another shape {shapes}: pixel_decod" in caplog.text
+    assert "its heads and unified labels are left out: they were learned for" in caplog.text
+    schedule = [["FINAL", 1]]
+    with pytest.raises(UniLabelError, match=r"fits this network only in part.* put MULTI_HEAD"):
+        started(folders[:2], tmp_path, heads, MODEL__EMBED_DIM=16, SCHEDULE=schedule,
+                MODEL__WEIGHTS=str(heads))  # fmt: skip
+    other = {"MODEL__TIMM__NAME": "convnext_atto", "MODEL__TIMM__ARGS": "{}"}
     with pytest.raises(UniLabelError, match="fits no part of the backbone; it was trained with an"):
-        started(other, heads)
+        started(folders[:2], tmp_path, heads, **other)
 
 
 def test_a_run_begins_with_them(folders, heads, tmp_path: Path, caplog) -> None:
     still = {"SOLVER__BASE_LR": 0.0, "SOLVER__WEIGHT_DECAY": 0.0, "SEED": 7}
-    cfg = config(folders[:2], tmp_path, MODEL__WEIGHTS=str(heads), **still)
+    cfg = small_config(folders[:2], tmp_path, MODEL__WEIGHTS=str(heads), **still)
     run.train(cfg, "x", resume=False)
     theirs, ours = (load_file(p)["model"] for p in (heads, tmp_path / "model_final.pth"))
     for name in ours:
         if "running" not in name and "tracked" not in name and name != "class_weight":
             assert torch.equal(ours[name], theirs[name]), name
     # a checkpoint wins, whatever is in the file or whether it is there
-    again = config(folders[:2], tmp_path, MODEL__WEIGHTS="/nowhere.pth", **still)
+    again = small_config(folders[:2], tmp_path, MODEL__WEIGHTS="/nowhere.pth", **still)
     with caplog.at_level(logging.WARNING, logger="unilabel"):
         run.train(again, "x", resume=True)
     assert "--resume: MODEL.WEIGHTS /nowhere.pth is not read, the run goes on from" in caplog.text
 
 
-def test_unified_models_give_their_network(folders, heads, tmp_path: Path, caplog) -> None:
-    out = tmp_path / "unified"
-    schedule = [["MULTI_HEAD", 1], ["GNN", 2], ["FINAL", 2]]
-    run.train(config(folders[:2], out, SCHEDULE=schedule), "x", resume=False)
-    path = out / "model_final.pth"
-    with caplog.at_level(logging.INFO, logger="unilabel"):
-        trainer = started(config(folders[:2], tmp_path, SEED=7), path)
-    assert {"backbone", "pixel_decoder"} <= equal_parts(trainer, path)
-    assert "left out, unified labels are found anew: uni_head." in caplog.text
-    assert "left out, not in the file, begin as without it: multi_head.weights.0" in caplog.text
+def test_node_selection_of_fitted_heads_needs_no_multi_head_stage(folders, heads, tmp_path) -> None:
+    values = {"SCHEDULE": [["GNN", 2], ["FINAL", 2]], "MODEL__WEIGHTS": str(heads)}
+    results = run.train(small_config(folders, tmp_path, **values), "x", resume=False)
+    assert any("node selection (fused): 6 labels" in note for note in results["notes"])
 
 
 @pytest.mark.parametrize("single", [False, True])
 def test_a_file_that_is_not_there_is_named_before_any_work(folders, tmp_path, single) -> None:
     values = {"MODEL__WEIGHTS": "/nowhere.pth", "SINGLE_DATASET_MODELS": single}
-    cfg = config([], tmp_path / "out", **{**values, "DATASETS__TOY": True})
+    cfg = small_config([], tmp_path / "out", **{**values, "DATASETS__TOY": True})
     with pytest.raises(UniLabelError, match=r"no such checkpoint: /nowhere\.pth"):
         run.train(cfg, "x", resume=False)
     assert not (tmp_path / "out").exists()

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unilabel.core.extension import carried, class_origin
 from unilabel.core.label_space import LabelSpaceSet, default_color
 from unilabel.core.unified_space import UnifiedLabelSpace
 
@@ -37,19 +38,25 @@ def merged_origin(origin: Tensor, new_index: Tensor, reviewed: UnifiedLabelSpace
 
 
 def with_review(
-    space: UnifiedLabelSpace, reviewed: UnifiedLabelSpace, origin: Tensor, learned: bool
+    space: UnifiedLabelSpace,
+    reviewed: UnifiedLabelSpace,
+    origin: Tensor,
+    learned: bool,
+    held: Tensor | None = None,
 ) -> UnifiedLabelSpace:
     """Give unified labels back the names, colours and checks that they had in a reviewed file.
 
     A unified label keeps name and colour whatever its links have become. ``checked`` says that a
-    person looked at its links, so it stays only where they are those that the person saw. The
-    others get names and colours that no reviewed one has.
+    person looked at its links, so it stays only where they are those that the person saw; links to
+    classes that were not there do not count. The others get names and colours that no reviewed one
+    has.
 
     Args:
         space: of the trained model.
-        reviewed: what a person saved.
+        reviewed: what a person saved, of these datasets or others.
         origin: (N,) int64, row of ``reviewed`` that each unified label was, -1 for none.
         learned: links have been learned since. If not, those that stay keep source and weight.
+        held: (N, C) bool, where links were not learned even so.
     """
     rows = origin.tolist()
     kept = {row: old for row, old in enumerate(rows) if old >= 0}
@@ -70,18 +77,24 @@ def with_review(
         if colors[row] in taken_colors:
             colors[row] = next(free)
         taken_colors.add(colors[row])
-    now, seen = space.mapping.stacked(), reviewed.mapping.stacked()
+    place = class_origin(reviewed.label_spaces, space.label_spaces)
+    now, seen = space.mapping.stacked(), carried(reviewed.mapping.stacked(), place)
     checked = frozenset(
         row
         for row, old in kept.items()
-        if old in reviewed.checked and torch.equal(now[row], seen[old])
+        if old in reviewed.checked and not bool((now[row] != seen[old])[place >= 0].any())
     )
     links = dict(space.links)
-    if not learned:
-        for row, dataset, column in space.links:
-            link = reviewed.links.get((rows[row], dataset, column))
-            if link is not None:
-                links[row, dataset, column] = link
+    for row, dataset, column in space.links:
+        spot = space.label_spaces.class_offsets[space.label_spaces.dataset_index(dataset)] + column
+        if int(place[spot]) < 0 or (learned and (held is None or not bool(held[row, spot]))):
+            continue
+        before = reviewed.label_spaces.get(dataset).index(
+            space.label_spaces.get(dataset).class_names[column]
+        )
+        link = reviewed.links.get((rows[row], dataset, before))
+        if link is not None:
+            links[row, dataset, column] = link
     return replace(space, names=tuple(names), colors=tuple(colors), checked=checked, links=links)
 
 

@@ -80,11 +80,6 @@ class StageSchedule:
             raise UniLabelError("SCHEDULE: FINAL can only be the last stage.")
         if stages[-1] is Stage.GNN:
             raise UniLabelError("SCHEDULE ends with GNN; add SEG or FINAL after it.")
-        if stages[0] is Stage.GNN:
-            raise UniLabelError(
-                "SCHEDULE begins with GNN, which needs the features of a trained network; put "
-                "MULTI_HEAD first."
-            )
         self.segments = tuple(segments)
         self.total = start
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unilabel.core.extension import carried, class_origin
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.review import merged_origin, with_fixed_links, with_review
@@ -22,7 +23,10 @@ class LabelRows:
     Attributes:
         edge_weights: (N, C) soft mapping of the last GNN stage, or the links of node selection.
         human_links: (N, C) bool links that a person fixed, or None.
-        reviewed: the label space of a file (UNIFY.NODES file), or None.
+        held: (N, C) bool, where links and absent links stay what they were in an older model that
+            the run goes on from, or None.
+        held_links: (N, C) bool, what they are there.
+        reviewed: the label space of a file (UNIFY.NODES file) or of that older model, or None.
         origin: (N,) int64, row of ``reviewed`` that each unified label was, -1 for none; or None.
         learned: whether a GNN stage has changed the links.
     """
@@ -32,19 +36,26 @@ class LabelRows:
         self.label_spaces = label_spaces
         self.edge_weights: Tensor | None = None
         self.human_links: Tensor | None = None
+        self.held: Tensor | None = None
+        self.held_links: Tensor | None = None
         self.reviewed: UnifiedLabelSpace | None = None
         self.origin: Tensor | None = None
         self.learned = False
 
     def begin(
-        self, links: Tensor, reviewed: UnifiedLabelSpace | None, fix_human_links: bool
+        self,
+        links: Tensor,
+        reviewed: UnifiedLabelSpace | None,
+        fix_human_links: bool,
+        held: Tensor | None = None,
     ) -> None:
         """Take over the rows of node selection.
 
         Args:
             links: (N, C) bool; behind the rows of a reviewed file others may stand.
-            reviewed: the file that they come from, or None.
+            reviewed: the file or older model that they come from, or None.
             fix_human_links: its links of source ``human`` are to stay (MODEL.FIX_HUMAN_LINKS).
+            held: (U, C) bool, what of its U rows is to stay, or None.
         """
         self.edge_weights = links.float()
         self.reviewed = reviewed
@@ -53,12 +64,18 @@ class LabelRows:
         count = len(self.reviewed.names)
         added = len(links) - count
         self.origin = torch.cat([torch.arange(count), torch.full((added,), -1)])
+        if held is not None:
+            self.held = torch.cat([held, held.new_zeros(added, held.shape[1])])
+            self.held_links = links & self.held
         if fix_human_links:
             human = self.reviewed.human_links()
+            human = carried(human, class_origin(self.reviewed.label_spaces, self.label_spaces))
             self.human_links = torch.cat([human, human.new_zeros(added, human.shape[1])])
 
     def fix(self, links: Tensor) -> Tensor:
-        """(N, C) links or weights with those that a person fixed in place of what contradicts."""
+        """(N, C) links or weights: what is held stays, and what a person fixed replaces others."""
+        if self.held is not None:
+            links = torch.where(self.held, self.held_links.to(links), links)
         return with_fixed_links(links, self.human_links, self.label_spaces)
 
     def regroup(self, new_index: Tensor) -> list[str]:
@@ -75,9 +92,11 @@ class LabelRows:
         total = self.label_spaces.total
         weights, place = torch.zeros(count, total), target[:, None].expand(-1, total)
         self.edge_weights = weights.scatter_reduce_(0, place, self.edge_weights[kept], "amax")
-        if self.human_links is not None:
-            human = torch.zeros(count, total).index_add_(0, target, self.human_links[kept].float())
-            self.human_links = human > 0
+        for name in ("human_links", "held", "held_links"):
+            rows = getattr(self, name)
+            if rows is not None:
+                merged = torch.zeros(count, total).index_add_(0, target, rows[kept].float())
+                setattr(self, name, merged > 0)
         if self.reviewed is None:
             return []
         before, self.origin = self.origin, merged_origin(self.origin, new_index, self.reviewed)
@@ -103,13 +122,15 @@ class LabelRows:
         )
         if self.reviewed is None:
             return space
-        return with_review(space, self.reviewed, self.origin, self.learned)
+        return with_review(space, self.reviewed, self.origin, self.learned, self.held)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values."""
         return {
             "edge_weights": self.edge_weights,
             "human_links": self.human_links,
+            "held": self.held,
+            "held_links": self.held_links,
             "reviewed": None if self.reviewed is None else self.reviewed.to_dict(),
             "origin": self.origin,
             "learned": self.learned,
@@ -119,6 +140,7 @@ class LabelRows:
         """Inverse of :meth:`state_dict`."""
         self.edge_weights, self.human_links = state["edge_weights"], state["human_links"]
         self.origin, self.learned = state["origin"], state["learned"]
+        self.held, self.held_links = state.get("held"), state.get("held_links")
         self.reviewed = None
         if state["reviewed"] is not None:
             self.reviewed = UnifiedLabelSpace.from_dict(state["reviewed"], "checkpoint")

@@ -60,19 +60,19 @@ def load_model(
             raise UniLabelError(f"{path}: a label space without unified labels; it was edited.")
         return model, None
     if content.get("label_space") is None:
-        return model, _label_space_of_weights(content, model, str(path))
+        return model, label_space_of_weights(content, spaces, str(path))
     space = UnifiedLabelSpace.from_dict(content["label_space"], str(path))
     if not torch.equal(space.mapping.stacked(), model.uni_head.mapping.cpu()):
         raise UniLabelError(f"{path}: label space and weights disagree; the file was edited.")
     return model, space
 
 
-def _label_space_of_weights(
-    content: dict[str, Any], model: UniLabelSegmentor, source: str
+def label_space_of_weights(
+    content: dict[str, Any], label_spaces: LabelSpaceSet, source: str
 ) -> UnifiedLabelSpace:
     """The unified labels of a checkpoint between two stages, which keeps them as weights only."""
     try:
-        mapping = LabelMapping.from_stacked(model.label_spaces, model.uni_head.mapping.cpu())
+        mapping = LabelMapping.from_stacked(label_spaces, content["model"]["uni_head.mapping"])
     except UniLabelError as error:
         raise UniLabelError(f"{source}: its unified labels are no label space: {error}") from None
     logger.warning(
@@ -82,9 +82,9 @@ def _label_space_of_weights(
         content.get("iteration", "?"),
         mapping.num_unified,
     )
-    rows = LabelRows(model.label_spaces)
+    rows = LabelRows(label_spaces)
     rows.load_state_dict(rows_of(content))
-    for name in ("edge_weights", "human_links"):
+    for name in ("edge_weights", "human_links", "held", "held_links"):
         value = getattr(rows, name)
         if value is not None and value.shape != mapping.stacked().shape:
             setattr(rows, name, None)  # of an earlier moment

@@ -93,14 +93,34 @@ def propose_nodes(
         nodes = select_nodes(score, offsets, node_penalty=u.NODE_PENALTY, tau=u.TAU)
         cross = evidence.cross_prediction(cache.embeddings, cache.labels, heads, prior_power=0.0)
         return NodeProposal(_as_links(nodes.matrix), cross)
+    score = fused_evidence(cfg, cache, heads, sizes, text_features)
+    return NodeProposal(evidence.label_tuples(score, sizes, u.SCORE_THRESHOLD), score)
+
+
+def fused_evidence(
+    cfg: CfgNode,
+    cache: PixelCache,
+    heads: Sequence[Tensor],
+    sizes: Sequence[int],
+    text_features: Tensor,
+) -> Tensor:
+    """(C, C) symmetric evidence that two classes share pixels, about 0..1: answers, means, texts.
+
+    Args:
+        cfg: UNIFY.TEXT_WEIGHT, LOSS.CLASS_WEIGHT_POWER.
+        cache: pixels of K datasets.
+        heads: K classifiers (C_i, D).
+        sizes: C_i.
+        text_features: (C, T).
+    """
     # Class weights in the loss have divided a part of the prior out already.
     prior_power = max(0.0, 1.0 - cfg.LOSS.CLASS_WEIGHT_POWER)
     cross = evidence.cross_prediction(cache.embeddings, cache.labels, heads, prior_power)
     means = evidence.class_mean_similarity(cache.embeddings, cache.labels, sizes, ridge=0.1)
     visual = [means, evidence.two_sided(cross)]
-    text = evidence.text_similarity(text_features) if u.TEXT_WEIGHT > 0 else None
-    score = evidence.fused_score(visual, text, u.TEXT_WEIGHT)
-    return NodeProposal(evidence.label_tuples(score, sizes, u.SCORE_THRESHOLD), score)
+    weight = cfg.UNIFY.TEXT_WEIGHT
+    text = evidence.text_similarity(text_features) if weight > 0 else None
+    return evidence.fused_score(visual, text, weight)
 
 
 def read_label_space(cfg: CfgNode, label_spaces: LabelSpaceSet) -> UnifiedLabelSpace:

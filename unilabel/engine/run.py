@@ -75,7 +75,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     elif resume:
         logger.warning("--resume: no checkpoint in %s, starting from the beginning", folder)
     if start is not None:
-        start_from(trainer.model, start, cfg.MODEL.WEIGHTS)
+        start_from(trainer, start, cfg.MODEL.WEIGHTS)
     # In this order: a checkpoint holds what was scored before it.
     hooks = [validation, CheckpointHook(keeper, cfg.SOLVER.CHECKPOINT_PERIOD)]
     if comm.is_main_process():
@@ -138,6 +138,7 @@ def evaluate(cfg: CfgNode, config_file: str) -> dict[str, Any]:
                 f"{', '.join(have.class_names)}; this dataset has "
                 f"{', '.join(source.label_space.class_names)}. Weights of another label space?"
             )
+    check_network(cfg, model, sources, training=False)
     mapping = None if space is None else space.mapping
     results = {
         **describe_run(cfg, config_file),

@@ -6,6 +6,7 @@ Letters: K datasets, C classes of all datasets, N unified labels, D embedding di
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from unilabel.engine.fitting import (
     summed_rows,
 )
 from unilabel.engine.graph_stage import GraphLearner, build_label_graph, draw_pixels
+from unilabel.engine.kept_labels import KeptLabels
 from unilabel.engine.label_rows import LabelRows
 from unilabel.engine.links import (
     check_finite,
@@ -51,6 +53,7 @@ class Unifier:
     around a stage, :meth:`learn` in a GNN stage, :meth:`prune` in FINAL, :meth:`finish` at the end.
 
     Attributes:
+        kept: unified labels of an older model, as long as the model has heads beside; or None.
         proposal: what node selection found, once it has run.
         graph: the label graph, from the first GNN stage to FINAL.
         learner: learns the graph, within a GNN stage.
@@ -75,6 +78,7 @@ class Unifier:
         self.sources = sources
         self.model = model
         self.note = note
+        self.kept: KeptLabels | None = None
         self.proposal: NodeProposal | None = None
         self.graph: LabelGraph | None = None
         self.learner: GraphLearner | None = None
@@ -117,7 +121,7 @@ class Unifier:
         if stage is not Stage.SEG:
             self.graph = None
         if self.model.uni_head is not None:
-            self.model.multi_head = None
+            self.model.multi_head = self.kept = None
             self.model.uni_head.label_embedding.requires_grad_(stage is Stage.FINAL)
 
     def propose(self, segment: Segment, iteration: int) -> None:
@@ -125,27 +129,34 @@ class Unifier:
 
         Before a stage that trains the network without a GNN stage in front, X_u is fitted as well.
         """
-        model, spaces = self.model, self.label_spaces
-        cache = self._stage_cache(segment)
+        model, spaces, kept = self.model, self.label_spaces, self.kept
         heads = [w.detach().cpu() for w in model.multi_head.weights]
-        proposal = propose_nodes(self.cfg, spaces, cache, heads, self.features())
+        look, text = partial(self._stage_cache, segment), self.features()
+        if kept is None:
+            proposal = propose_nodes(self.cfg, spaces, look(), heads, text)
+        else:
+            proposal = kept.propose(self.cfg, look, heads, text, iteration > 0)
         mapping = ensure_valid(proposal.links, spaces)
         proposal.links = mapping.stacked()
         self.proposal = proposal
-        self.rows.begin(proposal.links, proposal.reviewed, self.cfg.MODEL.FIX_HUMAN_LINKS)
+        fix, held = self.cfg.MODEL.FIX_HUMAN_LINKS, kept and kept.held
+        self.rows.begin(proposal.links, proposal.reviewed, fix, held)
         head = build_uni_head(self.cfg, spaces, mapping.num_unified)
         model.uni_head = head.to(model.device)
-        start = initial_embedding(proposal.links, heads)
-        model.uni_head.set_label_space(start, proposal.links)
+        start, bias = initial_embedding(proposal.links, heads), None
+        if kept is not None:
+            start, bias = kept.start(proposal.links, heads)
+        model.uni_head.set_label_space(start, proposal.links, bias)
         distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
         merged = int((proposal.links.sum(1) > 1).sum())
+        how = f"{len(kept.links)} of MODEL.WEIGHTS" if kept else self.cfg.UNIFY.NODES
         self.note(
-            f"node selection ({self.cfg.UNIFY.NODES}): {spaces.total} labels -> "
-            f"{mapping.num_unified} unified labels, {merged} of them shared by several datasets, "
-            f"mapping {mapping.checksum()}"
+            f"node selection ({how}): {spaces.total} labels -> {mapping.num_unified} unified "
+            f"labels, {merged} of them shared by several datasets, mapping {mapping.checksum()}"
         )
         self._score("node selection", mapping)
-        if segment.stage is not Stage.GNN:
+        if segment.stage is not Stage.GNN and not (kept and kept.complete and iteration == 0):
+            look()  # what the fit needs; nobody may have looked yet
             self.install(mapping, start, iteration)
 
     def _stage_cache(self, segment: Segment) -> PixelCache:
@@ -224,39 +235,39 @@ class Unifier:
         check_finite(soft, self.label_spaces, iteration)
         # Put in before as well: the solver then finds other unified labels for other classes.
         soft = self.rows.fix(soft)
-        selected = self.proposal.links
-        return self.rows.fix(
-            solve_links(self.cfg, self.label_spaces, soft, selected, self.marginals)
-        )
+        links = solve_links(self.cfg, self.label_spaces, soft, self.proposal.links, self.marginals)
+        return self.rows.fix(links)
 
     def install(self, mapping: LabelMapping, start: Tensor, iteration: int) -> None:
         """Give the unified head a mapping and X_u, fitted on cached pixels where configured.
 
-        The fit starts from the linked classifiers of the heads where the model still has them: they
-        were learned from changing images, the graph's X_u from cached pixels.
+        The fit starts from an older model's X_u, or the linked classifiers of the heads, where the
+        run has them: they were learned from changing images, the graph's X_u from cached pixels.
         """
-        cfg, model = self.cfg, self.model
         distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
+        cfg, heads = self.cfg, self.model.multi_head
         embedding, bias = start, None
+        if self.kept is not None:
+            embedding, bias = self.kept.start(mapping.stacked(), list(heads.weights))
+        # Before the first iteration the heads are random: nothing to start from.
+        elif cfg.UNIFY.FIT_ITERATIONS > 0 and heads is not None and iteration > 0:
+            embedding = initial_embedding(mapping.stacked(), list(heads.weights))
         if cfg.UNIFY.FIT_ITERATIONS > 0:
-            # Before the first iteration the heads are random: nothing to start from.
-            if model.multi_head is not None and iteration > 0:
-                start = initial_embedding(mapping.stacked(), list(model.multi_head.weights))
-            embedding, bias = self._fit(mapping, start)
+            embedding, bias = self._fit(mapping, embedding, bias)
         if not bool(torch.isfinite(embedding).all()):
             raise UniLabelError(
                 f"the label embedding is not finite at iteration {iteration}; lower UNIFY.FIT_LR "
                 "or set UNIFY.FIT_ITERATIONS 0, then --resume."
             )
-        model.uni_head.set_label_space(embedding, mapping.stacked(), bias)
+        self.model.uni_head.set_label_space(embedding, mapping.stacked(), bias)
 
     def _fit(
         self, mapping: LabelMapping, start: Tensor, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """X_u (N, D) and bias (K, N), fitted on the present cache; equal on all ranks."""
-        mode, seed = self.cfg.MODEL.MAPPING_MODE, self.cfg.SEED
+        cfg, mode = self.cfg, self.cfg.MODEL.MAPPING_MODE
         fitted = fit_label_embedding(
-            self.cfg, self.label_spaces, self.cache, mapping, start, mode, seed, bias
+            cfg, self.label_spaces, self.cache, mapping, start, mode, cfg.SEED, bias
         )
         distributed.broadcast(fitted)
         return fitted
@@ -268,14 +279,14 @@ class Unifier:
 
         In ``logit_sum`` the sum of their rows of X_u and of the dataset bias answers exactly as
         they did. In ``probability_sum`` no single row does: e^u1 + e^u2 is not e^u for any u linear
-        in the pixel. There X_u and bias are fitted anew, from the mean of the rows; without a fit
-        (UNIFY.FIT_ITERATIONS 0) labels with the same links stay apart.
+        in the pixel: X_u and bias are fitted anew, from the mean of the rows. Without a fit
+        (UNIFY.FIT_ITERATIONS 0), and beside labels of an older model, equal ones stay apart.
         """
         cfg, head = self.cfg, self.model.uni_head
         before = self.mapping()
         mapping, new_index = merge_identical(before)
         exact = cfg.MODEL.MAPPING_MODE == "logit_sum"
-        apart = not exact and cfg.UNIFY.FIT_ITERATIONS == 0
+        apart = self.rows.held is not None or (not exact and cfg.UNIFY.FIT_ITERATIONS == 0)
         if apart or mapping.num_unified == int(before.active().sum()):
             self._drop_unlinked()
             return
@@ -309,11 +320,9 @@ class Unifier:
             f"label space simplified: {before} -> {mapping.num_unified} unified labels "
             f"({', '.join(filter(None, done))}), mapping {mapping.checksum()}"
         )
-        gone = self.rows.regroup(new_index)
+        gone = ", ".join(self.rows.regroup(new_index))
         if gone:
-            self.note(
-                f"reviewed labels that have no links or became part of another: {', '.join(gone)}"
-            )
+            self.note(f"labels of before that have no links or became part of another: {gone}")
 
     def prune(self) -> None:
         """Drop links that the trained network does not use (Appendix A).
@@ -340,11 +349,9 @@ class Unifier:
     def finish(self) -> UnifiedLabelSpace | None:
         """The artefact of a finished run; unified labels without any link are dropped.
 
-        Nothing else changes, so the model answers as the trained one did. In ``logit_sum`` a label
-        without links adds to no class. In ``probability_sum`` it stands in the denominator of the
-        softmax, which all classes share: without it no arg max in a dataset's space changes, only
-        probabilities do, all by the same factor. The arg max over unified labels becomes usable:
-        every label that can win stands for something.
+        Nothing else changes, so the model answers as the trained one did: in ``logit_sum`` a label
+        without links adds to no class, in ``probability_sum`` all classes share the denominator in
+        which it stands. In the arg max over unified labels every one that wins stands for a class.
         """
         if self.model.uni_head is not None:
             self._drop_unlinked()
@@ -367,6 +374,7 @@ class Unifier:
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs besides the model (tensors and plain values only)."""
         return {
+            "kept": None if self.kept is None else self.kept.state_dict(),
             "proposal": None if self.proposal is None else self.proposal.state_dict(),
             "graph": None if self.graph is None else self.graph.state_dict(),
             "learner": None if self.learner is None else self.learner.state_dict(),
@@ -383,6 +391,8 @@ class Unifier:
         self.text_features = state["text_features"]
         self.link_scores = state["link_scores"]
         self._resumed = state["learner"]
+        if state.get("kept") is not None:
+            self.kept = KeptLabels.from_state(state["kept"], self.label_spaces)
         if state["proposal"] is not None:
             self.proposal = NodeProposal(**state["proposal"])
         if state["graph"] is not None:
