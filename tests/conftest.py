@@ -63,8 +63,18 @@ def toy_space() -> UnifiedLabelSpace:
 @pytest.fixture(scope="session")
 def large_space() -> UnifiedLabelSpace:
     """448 classes of 7 datasets and 217 unified labels, many of them shared."""
+    return _invented_space(217)
+
+
+@pytest.fixture(scope="session")
+def space_of_250() -> UnifiedLabelSpace:
+    """The same classes with 250 unified labels."""
+    return _invented_space(250)
+
+
+def _invented_space(count: int) -> UnifiedLabelSpace:
     random = torch.Generator().manual_seed(5)
-    count, spaces, matrices = 217, [], {}
+    spaces, matrices = [], {}
     for name, size in SIZES.items():
         matrix = torch.zeros(count, size, dtype=torch.bool)
         wide = min(count, size + size // 4)
@@ -89,7 +99,7 @@ def large_space() -> UnifiedLabelSpace:
 def save_toy_model(
     path: Path, space: UnifiedLabelSpace | None, mode: str = "probability_sum"
 ) -> None:
-    """A tiny model of random weights; None as label space: with a head per dataset."""
+    """A tiny model of random weights; None as label space: with a head per toy dataset."""
     pytest.importorskip("detectron2")
     import unilabel.modeling  # noqa: F401
     from unilabel.config import load_config
@@ -99,7 +109,7 @@ def save_toy_model(
     torch.manual_seed(0)
     root = Path(__file__).parents[1]
     cfg = load_config(root / "configs/toy.yaml", ["MODEL.MAPPING_MODE", mode])
-    spaces = LabelSpaceSet(toy_label_spaces())
+    spaces = LabelSpaceSet(toy_label_spaces()) if space is None else space.label_spaces
     model = build_segmentor(cfg, spaces)
     if space is not None:
         install_label_space_size(cfg, model, len(space.names))
@@ -125,6 +135,16 @@ def toy_weights(toy_space: UnifiedLabelSpace, tmp_path_factory: pytest.TempPathF
     """File of a model with the unified labels of ``toy_space``."""
     path = tmp_path_factory.mktemp("weights") / "unified.pth"
     save_toy_model(path, toy_space)
+    return path
+
+
+@pytest.fixture(scope="session")
+def weights_of_250(
+    space_of_250: UnifiedLabelSpace, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """File of a model with the unified labels of ``space_of_250``."""
+    path = tmp_path_factory.mktemp("weights") / "large.pth"
+    save_toy_model(path, space_of_250)
     return path
 
 

@@ -66,7 +66,16 @@ LAYERS = {
         "visual",
         "importers.links",
     },
-    "demo_app": {"core", "text", "modeling", "data", "predictor", "visual"},
+    "demo_app": {
+        "core",
+        "text",
+        "modeling",
+        "data",
+        "engine.loading",
+        "harmonize",
+        "predictor",
+        "visual",
+    },
     "__init__": set(),
 }
 OUTSIDE_OF_CORE = {"torch", "numpy", "scipy"}

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 60_000  # milliseconds
+SIZES = (1440, 390)  # widths of a desk and of a phone
+_HEIGHTS = {1440: 900, 390: 844}
 
 
 class Visit:
@@ -16,9 +18,9 @@ class Visit:
         self.name = f"{name}_{width}"
         self.folder = Path(os.environ.get("UNILABEL_SCREENSHOTS") or folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, accept_downloads=True
-        )
+        self.height = _HEIGHTS.get(width, 900)
+        size = {"width": width, "height": self.height}
+        context = browser.new_context(viewport=size, accept_downloads=True)
         self.page = context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.foreign: list[str] = []
@@ -43,9 +45,9 @@ class Visit:
         if message.type == "error":
             self.complaints.append(message.text)
 
-    def shot(self, what: str) -> None:
+    def shot(self, what: str, full: bool = True) -> None:
         self.page.wait_for_timeout(400)
-        self.page.screenshot(path=self.folder / f"{self.name}_{what}.png", full_page=True)
+        self.page.screenshot(path=self.folder / f"{self.name}_{what}.png", full_page=full)
 
     def run(self, viewer: str) -> str:
         """Number of the answer that a viewer shows."""

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.unified_space import Link, UnifiedLabelSpace
@@ -42,8 +46,9 @@ def test_moving_a_link(review: Review) -> None:
 def test_a_class_may_not_lose_its_last_label_for_good(review: Review) -> None:
     label = row(review, "barrier")
     review.set_link(label, "toy_fine", None)
-    assert len(review.problems()) == 1
-    assert "barrier of Toy streets, fine classes has no unified label" in review.problems()[0]
+    (problem,) = review.problems()
+    assert "barrier of Toy streets, fine classes has no unified label" in problem.text
+    assert (problem.dataset, problem.class_name, problem.row) == ("toy_fine", "barrier", label)
     assert review.valid is review.base  # predictions keep the last usable links
     with pytest.raises(UniLabelError, match="not saved: barrier"):
         review.export()
@@ -52,6 +57,90 @@ def test_a_class_may_not_lose_its_last_label_for_good(review: Review) -> None:
     assert review.problems() == []
     assert review.valid is not review.base
     assert len(review.export().to_dict()["labels"]) == 19
+
+
+def test_other_edits_are_used_while_a_class_has_no_label(review: Review) -> None:
+    label = row(review, "barrier")
+    review.set_link(label, "toy_fine", "curb")
+    review.set_link(row(review, "lane marking"), "toy_coarse", "crosswalk")
+    review.rename(1, "house")
+    assert len(review.problems()) == 1
+    assert review.held == {(label, "toy_fine")}
+    fine = review.base.label_spaces.get("toy_fine")
+    assert int(review.valid.mapping.class_of("toy_fine")[label]) == fine.index("barrier")
+    assert int(review.valid.mapping.class_of("toy_coarse")[row(review, "lane marking")]) == 3
+    assert review.valid.names[1] == "house"
+    review.give_back("toy_fine", "barrier")
+    assert review.problems() == []
+    assert review.held == frozenset()
+    assert len(review.diff()["links"]) == 1
+    review.undo()
+    assert len(review.problems()) == 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 18), st.integers(0, 3), st.integers(-1, 4)), max_size=25),
+)
+def test_whatever_is_edited_can_be_used_and_loaded_again(
+    toy_space: UnifiedLabelSpace, edits: list[tuple[int, int, int]]
+) -> None:
+    review = Review(toy_space)
+    for label, number, column in edits:
+        space = toy_space.label_spaces[number]
+        name = None if column < 0 else space.class_names[column % space.num_classes]
+        review.set_link(label, space.name, name)
+    assert all(matrix.any(0).all() for matrix in review.valid.mapping.matrices.values())
+    for key in review.draft.links.keys() - review.held:
+        link = review.draft.links[key]
+        assert review.valid.links[key[0], key[1], link[0]] == link[1]
+    again = Review(toy_space)
+    again.load(json.loads(json.dumps(review.diff())), "file")
+    assert again.draft.links == review.draft.links
+    assert again.valid == review.valid
+
+
+def test_changes_come_back_as_they_were(review: Review, toy_space: UnifiedLabelSpace) -> None:
+    review.set_link(3, "toy_coarse", "crosswalk")
+    review.set_link(4, "toy_city", None)
+    review.rename(1, "house")
+    review.recolour(2, (1, 2, 3))
+    review.check(5, True)
+    again = Review(toy_space)
+    again.rename(7, "anything")  # what was there before is replaced, and can be had again
+    again.load(json.loads(json.dumps(review.diff())), "my.json")
+    assert replace(again.draft, change="") == replace(review.draft, change="")
+    assert again.diff() == review.diff()
+    assert again.edits == 5
+    again.undo()
+    assert again.draft.names[7] == "anything"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": "other"}, "schema"),
+        ({"base_checksum": "0" * 64}, "another label space"),
+        ({"links": {}}, 'no list under "links"'),
+        ({"links": [3]}, "no object"),
+        ({"links": [{"id": 99, "dataset": "toy_fine", "after": "sky"}]}, "0 to 18"),
+        ({"links": [{"id": True, "dataset": "toy_fine", "after": "sky"}]}, "0 to 18"),
+        ({"links": [{"id": 1, "dataset": ["toy_fine"], "after": "sky"}]}, "toy_fine"),
+        ({"links": [{"id": 1, "dataset": "toy_fine", "after": "moon"}]}, "moon"),
+        ({"links": [{"id": 1, "dataset": "toy_fine", "after": 3}]}, "'3'"),
+        ({"names": [{"id": 1, "after": ""}]}, "new name"),
+        ({"names": [{"id": 1, "after": "road"}]}, "two unified labels the name 'road'"),
+        ({"colors": [{"id": 1, "after": [1, 2, 300]}]}, "colour"),
+        ({"checked": ["1"]}, "0 to 18"),
+        ({"unchecked": 4}, "unchecked"),
+    ],
+)
+def test_changes_of_strangers_are_refused_whole(
+    review: Review, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UniLabelError, match=message):
+        review.load({**review.diff(), **change}, "file")
+    assert not review.changed
+    assert review.past == []
 
 
 def test_undo_and_redo_are_exact(review: Review, toy_space: UnifiedLabelSpace) -> None:
@@ -155,17 +244,41 @@ def test_planted_wrong_links_are_the_most_suspicious(toy_space: UnifiedLabelSpac
     links[keys[0]], links[keys[1]] = links[keys[1]], links[keys[0]]
     similarity = class_similarity(toy_space.label_spaces)
     wrong = replace(draft, links=links)
-    found = suspicious_links(wrong, toy_space.label_spaces, similarity)
+    found = suspicious_links(wrong, toy_space.label_spaces, None, similarity)
     assert set(keys) <= set(found)
     assert max(found, key=lambda key: found[key].score) in keys
     assert "“building” fits “building” better" in found[keys[1]].reason
     marked = replace(wrong, checked=frozenset({one}))
-    assert keys[0] not in suspicious_links(marked, toy_space.label_spaces, similarity)
+    assert keys[0] not in suspicious_links(marked, toy_space.label_spaces, None, similarity)
+
+
+def test_pixels_speak_against_links(toy_space: UnifiedLabelSpace) -> None:
+    draft = Review(toy_space).draft
+    sure = Link("learned", 1.0)
+    draft = replace(draft, links={key: (c, sure) for key, (c, _) in draft.links.items()})
+    space = toy_space.label_spaces.get("toy_fine")
+    label = draft.names.index("car")
+    own, other = draft.links[label, "toy_fine"][0], space.index("bus")
+    counts = np.zeros((space.num_classes, 19), np.int64)
+    counts[other, draft.names.index("bus")] = 5000
+    counts[own, label], counts[other, label] = 600, 400
+    none = suspicious_links(draft, toy_space.label_spaces, {"toy_fine": counts})
+    assert none == {}
+    counts[own, label], counts[other, label] = 300, 700
+    found = suspicious_links(draft, toy_space.label_spaces, {"toy_fine": counts})
+    assert set(found) == {(label, "toy_fine")}
+    assert found[label, "toy_fine"].score == pytest.approx(0.4)
+    assert "70 % are drawn as “bus” and 30 % as “car”" in found[label, "toy_fine"].reason
+    counts[:] = 0
+    counts[own, label], counts[own, 0] = 1, 999  # hardly any of the class is read as the label
+    found = suspicious_links(draft, toy_space.label_spaces, {"toy_fine": counts})
+    assert found[label, "toy_fine"].reason == "carries 1 of 1,000 pixels drawn as “car”"
+    counts //= 10  # too few to say anything
+    assert suspicious_links(draft, toy_space.label_spaces, {"toy_fine": counts}) == {}
 
 
 def test_low_weights_are_suspicious_in_their_order(toy_space: UnifiedLabelSpace) -> None:
-    similarity = class_similarity(toy_space.label_spaces)
-    found = suspicious_links(Review(toy_space).draft, toy_space.label_spaces, similarity)
+    found = suspicious_links(Review(toy_space).draft, toy_space.label_spaces)
     weak = {
         (label, dataset): link.weight
         for (label, dataset, _), link in toy_space.links.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from unilabel.visual.graph_page import static_text
 
 _MOUNT = """
 const host = element.querySelector(".ul-host");
-const part = {function}(host, trigger);
+const part = {function}(host, trigger, typeof server === "undefined" ? null : server);
 const refresh = () => {{ if (props.value) part.update(JSON.parse(props.value)); }};
 watch("value", refresh);
 refresh();
@@ -52,25 +52,33 @@ def own_text(name: str) -> str:
 def styles() -> str:
     """Styles of all components."""
     own = [own_text(f"{name}.css") for name in ("app", "predict", "review")]
-    return "".join(own) + static_text("graph.css")
+    return "".join(own) + static_text("graph.css") + static_text("evidence.css")
 
 
-def component(script: str, function: str, elem_id: str, classes: str = "") -> gr.HTML:
+def component(
+    script: str,
+    function: str,
+    elem_id: str,
+    classes: str = "",
+    functions: Sequence[Callable[..., Any]] = (),
+) -> gr.HTML:
     """A component that a script draws; its value is JSON for the script's ``update``.
 
     Args:
         script: the source of ``function``.
-        function: name of a function (host, trigger) -> {update}.
+        function: name of a function (host, trigger, server) -> {update}.
         elem_id: id in the page.
         classes: further class names.
+        functions: that the script may call as methods of ``server``.
     """
     return gr.HTML(
         value="",
         html_template=f'<div class="ul-host {classes}"></div>',
-        js_on_load=script + _MOUNT.format(function=function),
+        js_on_load=static_text("dom.js") + script + _MOUNT.format(function=function),
         apply_default_css=False,
         elem_id=elem_id,
         container=False,
+        server_functions=list(functions) or None,
     )
 
 
@@ -94,9 +102,16 @@ def graph(elem_id: str) -> gr.HTML:
     return component(static_text("graph.js"), "unilabelGraph", elem_id)
 
 
-def review(elem_id: str) -> gr.HTML:
+def review(elem_id: str, link_evidence: Callable[..., Any]) -> gr.HTML:
     """The editor of the links; its event is ``edit``."""
-    return component(own_text("review.js"), "unilabelReview", elem_id)
+    script = static_text("evidence.js") + own_text("review.js")
+    return component(script, "unilabelReview", elem_id, functions=[link_evidence])
+
+
+def draft(elem_id: str) -> gr.HTML:
+    """How the edits stand, above all tabs; its event is ``resume``."""
+    script = own_text("draft.js") + own_text("address.js") + "unilabelAddress();"
+    return component(script, "unilabelDraft", elem_id)
 
 
 def video(elem_id: str) -> gr.HTML:

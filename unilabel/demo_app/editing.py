@@ -1,13 +1,15 @@
 """Edits of a label space by a person: links, names, colours, checks, with undo.
 
 Edits that leave a class without a unified label are kept as a draft, so that links can be moved in
-several steps; saving and predicting need a draft without problems.
+several steps. Saving needs a draft without problems; predictions use all edits but those that took
+a class its last unified label.
 
 Letters: N unified labels, K datasets.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,39 +17,28 @@ import torch
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_mapping import LabelMapping
-from unilabel.core.label_space import clean_text
+from unilabel.core.label_space import LabelSpace
 from unilabel.core.unified_space import Link, UnifiedLabelSpace
+from unilabel.demo_app.changes import Draft, Links, changed_draft, changes_of, new_name
 
 MAX_STEPS = 200  # edits that can be undone
-MAX_NAME = 80  # characters
-DIFF_SCHEMA = "unilabel/label_space_diff"
-
-Links = dict[tuple[int, str], tuple[int, Link]]  # (unified label, dataset) -> class id, link
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A label space under edit.
+class Problem:
+    """A class without a unified label.
 
     Attributes:
-        links: at most one class for each unified label and dataset.
-        names: N names.
-        colors: N colours.
-        checked: unified labels that a person has marked as checked.
-        change: what the last edit did, for the list of edits.
+        dataset: its dataset.
+        class_name: the class.
+        row: the unified label to which one click gives it back.
+        text: a sentence.
     """
 
-    links: Links
-    names: tuple[str, ...]
-    colors: tuple[tuple[int, int, int], ...]
-    checked: frozenset[int]
-    change: str = ""
-
-    @classmethod
-    def of(cls, space: UnifiedLabelSpace, change: str = "") -> Draft:
-        """A draft without edits."""
-        links = {(row, name): (column, link) for (row, name, column), link in space.links.items()}
-        return cls(links, space.names, space.colors, space.checked, change)
+    dataset: str
+    class_name: str
+    row: int
+    text: str
 
 
 class Review:
@@ -59,7 +50,8 @@ class Review:
         self.draft = Draft.of(base)
         self.past: list[Draft] = []
         self.future: list[Draft] = []
-        self.valid = base  # of the last draft without problems
+        self.valid = base  # all edits that can be used
+        self.held: frozenset[tuple[int, str]] = frozenset()  # links that wait, see :meth:`problems`
         self._original = self.draft
 
     # --- edits -----------------------------------------------------------------------------------
@@ -94,11 +86,7 @@ class Review:
             UniLabelError: the name is empty, too long, or taken.
         """
         self._check_row(row)
-        name = clean_text(name, "the new name")
-        if len(name) > MAX_NAME:
-            raise UniLabelError(
-                f"the name has {len(name)} characters; at most {MAX_NAME} are allowed."
-            )
+        name = new_name(name)
         names = list(self.draft.names)
         if names[row] == name:
             return
@@ -146,6 +134,25 @@ class Review:
         """Continue with another label space of the same unified labels (checked by the caller)."""
         self._apply(Draft.of(space, change))
 
+    def load(self, content: Any, name: str) -> None:
+        """Continue with the changes of a file, or of a browser's draft; can be undone.
+
+        Raises:
+            UniLabelError: they are malformed, or of another label space.
+        """
+        self._apply(changed_draft(content, self._original, self.base, f"{name} loaded"))
+
+    def give_back(self, dataset: str, class_name: str) -> None:
+        """Link a class that lost its last unified label to the one that it had.
+
+        Raises:
+            UniLabelError: there is no such dataset or class.
+        """
+        self.base.label_spaces.get(dataset).index(class_name)
+        for problem in self.problems():
+            if (problem.dataset, problem.class_name) == (dataset, class_name):
+                self.set_link(problem.row, dataset, class_name)
+
     def reset(self) -> None:
         """Back to the label space of the model; can be undone."""
         if self.draft is not self._original:
@@ -174,27 +181,71 @@ class Review:
 
     def _show(self, draft: Draft) -> None:
         self.draft = draft
-        if not self.problems():
-            self.valid = self._space() if self.changed else self.base
+        links = self._usable_links()
+        self.held = frozenset(
+            key
+            for key in links.keys() | draft.links.keys()
+            if links.get(key) != draft.links.get(key)
+        )
+        usable = replace(draft, links=links, change="")
+        self.valid = self.base if usable == self._original else self._space(links)
 
     # --- answers ---------------------------------------------------------------------------------
 
-    def problems(self) -> list[str]:
-        """Constraints that the draft breaks, as sentences; empty if it can be used."""
-        linked = {(dataset, column) for (_, dataset), (column, _) in self.draft.links.items()}
+    def problems(self) -> list[Problem]:
+        """Classes that the draft leaves without a unified label; empty if it can be saved."""
         return [
-            f"{name} of {space.display_name or space.name} has no unified label any more; link one "
-            "to it, or undo."
+            Problem(
+                space.name,
+                space.class_names[column],
+                self._home(space.name, column),
+                f"{space.class_names[column]} of {space.display_name or space.name} has no unified "
+                "label any more; link one to it, or undo.",
+            )
+            for space, column in self._orphans(self.draft.links)
+        ]
+
+    def _orphans(self, links: Links) -> list[tuple[LabelSpace, int]]:
+        linked = {(dataset, column) for (_, dataset), (column, _) in links.items()}
+        return [
+            (space, column)
             for space in self.base.label_spaces
-            for column, name in enumerate(space.class_names)
+            for column in range(space.num_classes)
             if (space.name, column) not in linked
         ]
 
-    def _space(self) -> UnifiedLabelSpace:
+    def _home(self, dataset: str, column: int) -> int:
+        """The unified label that a class goes back to: the model's strongest link.
+
+        One whose present class has other unified labels comes first, since nothing is lost there.
+        """
+        counts = Counter(c for (_, d), (c, _) in self.draft.links.items() if d == dataset)
+
+        def rank(row: int) -> tuple[bool, float, int]:
+            present = self.draft.links.get((row, dataset))
+            last = present is not None and counts[present[0]] == 1
+            return last, -self.base.links[row, dataset, column].weight, row
+
+        return min((r for r, d, c in self.base.links if (d, c) == (dataset, column)), key=rank)
+
+    def _usable_links(self) -> Links:
+        """The draft's links; where a class would have none, the model's own of that class instead.
+
+        Each round gives links back to the model's state, in which every class has one, so it ends.
+        """
+        links = dict(self.draft.links)
+        while orphans := self._orphans(links):
+            for space, column in orphans:
+                for row, dataset, own in self.base.links:
+                    if (dataset, own) == (space.name, column):
+                        links[row, dataset] = (own, self.base.links[row, dataset, own])
+        return links
+
+    def _space(self, links_of: Links) -> UnifiedLabelSpace:
         spaces = self.base.label_spaces
         matrices = {s.name: torch.zeros(len(self.draft.names), s.num_classes) for s in spaces}
         links = {}
-        for (row, dataset), (column, link) in self.draft.links.items():
+        for (row, dataset), (column, link) in links_of.items():
             matrices[dataset][row, column] = 1
             links[row, dataset, column] = link
         return replace(
@@ -214,48 +265,26 @@ class Review:
         """
         problems = self.problems()
         if problems:
-            raise UniLabelError(f"not saved: {problems[0]}")
+            raise UniLabelError(f"not saved: {problems[0].text}")
         note = {
             "base_checksum": self.base.mapping.checksum(),
             "changed_links": len(self.diff()["links"]),
             "checked": len(self.draft.checked),
         }
-        return replace(self._space(), provenance={**self.base.provenance, "review": note})
+        return replace(
+            self._space(self.draft.links), provenance={**self.base.provenance, "review": note}
+        )
 
     def diff(self) -> dict[str, Any]:
-        """What differs from the label space of the model.
+        """What differs from the label space of the model, see :func:`changes.changes_of`."""
+        return changes_of(self._original, self.draft, self.base)
 
-        Returns:
-            ``links`` [{"id", "label", "dataset", "before", "after"}] (class names or None),
-            ``names`` [{"id", "before", "after"}], ``colors`` likewise, ``checked`` [id].
-        """
-        old, new = self._original, self.draft
-        links = []
-        for key in sorted(old.links.keys() | new.links.keys()):
-            row, dataset = key
-            names = self.base.label_spaces.get(dataset).class_names
-            before, after = (names[d.links[key][0]] if key in d.links else None for d in (old, new))
-            if before != after:
-                entry = {"id": row, "label": new.names[row], "dataset": dataset}
-                links.append({**entry, "before": before, "after": after})
-        return {
-            "schema": DIFF_SCHEMA,
-            "base_checksum": self.base.mapping.checksum(),
-            "links": links,
-            "names": _changes(old.names, new.names),
-            "colors": _changes(old.colors, new.colors),
-            "checked": sorted(new.checked - old.checked),
-        }
+    @property
+    def edits(self) -> int:
+        """Number of differences from the label space of the model."""
+        return sum(len(entries) for entries in self.diff().values() if isinstance(entries, list))
 
     @property
     def changed(self) -> bool:
         """Whether anything differs from the model's label space."""
         return replace(self.draft, change="") != self._original
-
-
-def _changes(before: tuple[Any, ...], after: tuple[Any, ...]) -> list[dict[str, Any]]:
-    return [
-        {"id": row, "before": old, "after": new}
-        for row, (old, new) in enumerate(zip(before, after, strict=True))
-        if old != new
-    ]

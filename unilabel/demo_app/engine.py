@@ -8,12 +8,14 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unilabel.core.synthetic import TOY_DATASETS, render_scene
 from unilabel.demo_app.images import ImageLimits
+from unilabel.demo_app.link_evidence import LinkEvidence
 from unilabel.demo_app.suspicion import class_similarity
 from unilabel.predictor import EncodedImage, UniLabelPredictor
 
@@ -53,22 +55,28 @@ class Engine:
         self,
         predictor: UniLabelPredictor,
         limits: ImageLimits | None = None,
-        text_encoder: str = "hashed",
+        text_encoder: str = "",
         title: str = "",
+        reviews: Path | None = None,
     ) -> None:
         """Prepare the examples and the texts' similarity.
 
         Args:
             predictor: the model under its own label space.
             limits: of uploads.
-            text_encoder: spec of the encoder that looks for suspicious links.
+            text_encoder: spec of the encoder that looks for suspicious links; "": none.
             title: what the model is called on the page.
+            reviews: folder in which all edits are kept.
         """
         self.predictor = predictor
         self.limits = limits or ImageLimits()
         self.title = title
         self.examples = toy_pictures(EXAMPLES)
-        self.similarity = class_similarity(predictor.model.label_spaces, text_encoder)
+        self.reviews = reviews
+        self.evidence = LinkEvidence(predictor)
+        self.similarity: NDArray[np.float64] | None = None
+        if text_encoder:
+            self.similarity = class_similarity(predictor.model.label_spaces, text_encoder)
         self._encoded: OrderedDict[tuple[str, int | None, bool], EncodedImage] = OrderedDict()
         self._lock = threading.Lock()
 

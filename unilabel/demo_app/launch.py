@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from unilabel.core.errors import UniLabelError
 
@@ -37,9 +38,22 @@ def parse_arguments(arguments: Sequence[str] | None, description: str | None) ->
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
         "--text-encoder",
-        default="hashed",
+        default="",
         metavar="SPEC",
-        help="finds suspicious links by their texts: hashed, minilm, sentence:<folder>",
+        help="also finds suspicious links by their texts: minilm, sentence:<folder>",
+    )
+    parser.add_argument(
+        "--datasets",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="dataset folders whose photos are shown as evidence for links; default: those of the "
+        "training, if they are there",
+    )
+    parser.add_argument(
+        "--save-reviews",
+        metavar="DIR",
+        help="keep all edits of the review below this folder, as they are made",
     )
     parser.add_argument(
         "--share", action="store_true", help="public address through Gradio's servers (not offline)"
@@ -82,6 +96,25 @@ def _return_freed_memory() -> None:
             library.mallopt(option, value)
 
 
+def ready_folder(given: str) -> Path:
+    """A folder that can be written to; made if needed.
+
+    Raises:
+        UniLabelError: it cannot be made or written.
+    """
+    folder = Path(given)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UniLabelError(
+            f"--save-reviews: cannot write in {given} ({error.strerror or error}); name a folder "
+            "of yours."
+        ) from error
+    return folder
+
+
 def _serve(args: argparse.Namespace, temp_dir: str, start: float) -> int:
     from unilabel.demo_app.weights import find_weights
 
@@ -91,11 +124,14 @@ def _serve(args: argparse.Namespace, temp_dir: str, start: float) -> int:
     from unilabel.demo_app import components
     from unilabel.demo_app.actions import title_of
     from unilabel.demo_app.engine import Engine
+    from unilabel.demo_app.link_photos import find_sources
     from unilabel.demo_app.page import build_page, theme
     from unilabel.predictor import build_predictor
 
     predictor = build_predictor(weights, args.device, args.label_space)
-    engine = Engine(predictor, text_encoder=args.text_encoder, title=title_of(weights))
+    reviews = None if args.save_reviews is None else ready_folder(args.save_reviews)
+    title = title_of(weights)
+    engine = Engine(predictor, text_encoder=args.text_encoder, title=title, reviews=reviews)
     page = build_page(engine, temp_dir)
     try:
         page.launch(
@@ -121,6 +157,10 @@ def _serve(args: argparse.Namespace, temp_dir: str, start: float) -> int:
         raise UniLabelError(
             f"the port {args.port} of {args.host} is not free ({error}); choose another --port."
         ) from error
+    space = predictor.label_space
+    if space is not None:
+        folders = list(args.datasets)
+        engine.evidence.start(lambda: find_sources(weights, space, folders, temp_dir))
     seconds = time.perf_counter() - start
     print(f"ready after {seconds:.1f} s: http://{args.host}:{args.port}", flush=True)
     page.block_thread()

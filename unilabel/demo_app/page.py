@@ -6,9 +6,12 @@ import gradio as gr
 
 from unilabel.demo_app import components
 from unilabel.demo_app.engine import Engine
+from unilabel.demo_app.events import PRIVATE, started
 from unilabel.demo_app.graph_tab import graph_tab
 from unilabel.demo_app.predict_tab import predict_tab
+from unilabel.demo_app.review_payload import draft_payload
 from unilabel.demo_app.review_tab import review_tab
+from unilabel.demo_app.session import Session
 from unilabel.demo_app.uploads import Inbox
 
 SESSION_SECONDS = 3600  # a visitor's edits are forgotten this long after the page was closed
@@ -34,6 +37,10 @@ def build_page(engine: Engine, temp_dir: str) -> gr.Blocks:
         engine: the model.
         temp_dir: folder of uploads, Gradio's own.
     """
+
+    def stand(session: Session | None) -> str:
+        return draft_payload(started(engine, session))
+
     with gr.Blocks(
         title="unilabel", analytics_enabled=False, delete_cache=(60, FILE_SECONDS), fill_width=True
     ) as page:
@@ -41,6 +48,7 @@ def build_page(engine: Engine, temp_dir: str) -> gr.Blocks:
         state = gr.State(None, time_to_live=SESSION_SECONDS)
         gr.Markdown(_INTRO.format(title=engine.title.replace("*", "")))
         download = components.downloader("download")
+        draft = components.draft("draft")
         with gr.Tabs():
             with gr.Tab("Predict", id="predict") as tab:
                 again, begin = predict_tab(engine, state, inbox)
@@ -48,8 +56,9 @@ def build_page(engine: Engine, temp_dir: str) -> gr.Blocks:
                 with gr.Tab("Label graph", id="graph") as graph:
                     graph_tab(engine, state, graph, download)
                 with gr.Tab("Review", id="review") as review:
-                    review_tab(engine, state, review, download)
+                    review_tab(engine, state, review, download, draft, inbox)
         tab.select(**again)
+        page.load(stand, state, draft, **PRIVATE)
         page.load(*begin, api_visibility="private", concurrency_id="model", concurrency_limit=1)
     page.queue(max_size=MAX_WAITING, api_open=True)
     return page

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.demo_app.changes import Draft
 from unilabel.demo_app.editing import Review
 from unilabel.demo_app.engine import Engine, Picture
 from unilabel.predictor import UniLabelPredictor, check_label_space
@@ -28,6 +31,9 @@ class Session:
         short_side: see :meth:`UniLabelPredictor.encode`; None: as the model was tested.
         tta: see :meth:`UniLabelPredictor.encode`.
         unseen: mapping to a dataset that the model was not trained on.
+        saved: the edits as they were when they were last saved as a file.
+        stored: where the server keeps the edits, if it does.
+        key: distinct for every visitor.
     """
 
     review: Review | None
@@ -35,6 +41,9 @@ class Session:
     short_side: int | None = None
     tta: bool = False
     unseen: TransferMapping | None = None
+    saved: Draft | None = None
+    stored: str = ""
+    key: str = field(default_factory=lambda: f"{time.strftime('%Y-%m-%d_%H%M')}_{uuid4().hex[:8]}")
 
     @classmethod
     def start(cls, engine: Engine) -> Session:

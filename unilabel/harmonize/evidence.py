@@ -75,7 +75,23 @@ class Evidence:
     crops: dict[Key, list[Crop]]
     free: list[NDArray[np.int64]]
     written: list[NDArray[np.int64]]
-    photos: int
+    photos: int = 0
+
+    @classmethod
+    def empty(cls, shapes: Sequence[tuple[int, int]]) -> Evidence:
+        """Of no photo yet; ``shapes`` are (C, N) of every dataset."""
+        free, written = ([np.zeros(shape, np.int64) for shape in shapes] for _ in range(2))
+        return cls({}, free, written)
+
+    def add(self, found: Found) -> None:
+        """Add what one photo says; of every link and kind the best crops are kept."""
+        self.free[found.dataset] += found.free
+        self.written[found.dataset] += found.written
+        self.photos += 1
+        for key, crop in found.crops:
+            best = [*self.crops.get(key, ()), crop]
+            best.sort(key=lambda c: (-c.score, c.photo))
+            self.crops[key] = best[:CROPS]
 
 
 class PhotoChooser:
@@ -120,7 +136,7 @@ class PhotoChooser:
 
 
 @dataclass
-class _Found:
+class Found:
     """What one photo says."""
 
     dataset: int
@@ -146,8 +162,13 @@ class Witness:
             found = torch.where(links.any(1), links.int().argmax(1), -1)
             self.class_of.append(found.numpy())
 
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(C, N) of every dataset."""
+        return [(len(choices.fits), choices.allowed.shape[1]) for choices in self.choices]
+
     @torch.inference_mode()
-    def look(self, photo: Photo) -> _Found:
+    def look(self, photo: Photo) -> Found:
         """Compare the free answer, the allowed answer and the drawn class of a photo."""
         index, labeller = photo.dataset, self.labeller
         part, options = labeller.parts[index], labeller.options
@@ -162,7 +183,7 @@ class Witness:
         assert answer.confidence is not None
         sure = answer.confidence[0].float().cpu().numpy()
         count = len(self.choices[index].fits)
-        found = _Found(index)
+        found = Found(index)
         known = (drawn < count) & (written >= 0)
         shape = (count, scores.shape[1])
         found.free, found.written = (
@@ -248,20 +269,12 @@ def collect(labeller: Labeller, photos: Sequence[Photo], workers: int) -> Eviden
         workers: processes.
     """
     witness = Witness(labeller)
-    width = witness.choices[0].allowed.shape[1]
-    shapes = [(len(choices.fits), width) for choices in witness.choices]
-    free, written = ([np.zeros(shape, np.int64) for shape in shapes] for _ in range(2))
-    crops: dict[Key, list[Crop]] = defaultdict(list)
+    evidence = Evidence.empty(witness.shapes)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for found in run_parallel(witness.look, photos, workers, "report"):
-            free[found.dataset] += found.free
-            written[found.dataset] += found.written
-            for key, crop in found.crops:
-                best = [*crops[key], crop]
-                best.sort(key=lambda c: (-c.score, c.photo))
-                crops[key] = best[:CROPS]
+            evidence.add(found)
     finally:
         torch.set_num_threads(threads)
-    return Evidence(dict(crops), free, written, len(photos))
+    return evidence
