@@ -99,6 +99,9 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.MODEL.NORMALIZE_EMBEDDING = False  # L2-normalise pixel embeddings, as the authors do
     cfg.MODEL.MAPPING_MODE = "probability_sum"  # or logit_sum, Eq. (5)
     cfg.MODEL.DATASET_BIAS = True  # a bias per unified label and dataset
+    # The last fit (SOLVER.REFIT) lets every dataset read its own answers by classifiers of its own,
+    # as far from the unified ones as held-out images speak for.
+    cfg.MODEL.DATASET_SHIFT = True
     cfg.MODEL.CHANNELS_LAST = True
     # Cells of a feature map at the corners of the image, as published networks were trained; else
     # images are padded to the strides of the network and cells are stride pixels wide.
@@ -147,6 +150,9 @@ def add_unilabel_config(cfg: CN) -> None:
     # A link that a GNN stage adds has to carry this share of its class's pixels before and after
     # the stage, and one that does is not dropped; 0: solved links as they are.
     cfg.UNIFY.CONFIRM_SHARE = 0.01
+    # A dataset's class is linked to a unified label without one there if so much of what the label
+    # wins of the dataset's pixels is that class (and likens its others, or is a background); > 1: off
+    cfg.UNIFY.COMPLETE_PURITY = 0.8
     cfg.UNIFY.PRUNE_SHARE = 0.01  # links with a smaller share of their class are pruned
     cfg.UNIFY.PRUNE_AT = 0.5  # position in FINAL; 0: no pruning
 

@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from torch import Tensor
 
 from unilabel.core.assignment import solve_exact
+from unilabel.core.completion import complete_links
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
@@ -99,6 +100,26 @@ def confirmed_links(
     both = (present.detach().cpu(), learned)
     usages = [label_usage(before.label_spaces, cache, x) for x in both]
     return confirm_changes(before, solved, *usages, min_share).stacked()
+
+
+def completed_links(
+    cfg: CfgNode, mapping: LabelMapping, cache: PixelCache, embedding: Tensor, score: Tensor | None
+) -> LabelMapping:
+    """With links that pixels speak for where a unified label has none (UNIFY.COMPLETE_PURITY).
+
+    Args:
+        cfg: UNIFY.
+        mapping: links.
+        cache: pixels of the network.
+        embedding: (N, D) X_u that was fitted for the links.
+        score: (C, C) evidence of node selection. Links that are not made from it (UNIFY.NODES other
+            than ``fused``) stay as they are.
+    """
+    if score is None or cfg.UNIFY.NODES != "fused" or cfg.UNIFY.COMPLETE_PURITY > 1:
+        return mapping
+    usage = label_usage(mapping.label_spaces, cache, embedding)
+    purity, threshold = cfg.UNIFY.COMPLETE_PURITY, cfg.UNIFY.SCORE_THRESHOLD
+    return complete_links(mapping, usage, score, purity, threshold)
 
 
 def check_finite(soft: Tensor, label_spaces: LabelSpaceSet, iteration: int) -> None:

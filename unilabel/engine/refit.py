@@ -13,6 +13,7 @@ from unilabel.data.sources import DatasetSource
 from unilabel.engine import distributed
 from unilabel.engine.fitting import fit_heads, fit_label_embedding
 from unilabel.engine.pixel_cache import collect_pixels
+from unilabel.engine.readouts import fit_readouts
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 
 REFIT_SALT = 2_000  # pixel draws differ from those of the stages
@@ -40,15 +41,23 @@ def refit(
             for old, new in zip(weights, heads, strict=True):
                 old.copy_(new)
         return
+    mapping = LabelMapping.from_stacked(label_spaces, head.mapping.cpu())
+    present = head.label_embedding.detach().cpu(), head.dataset_bias.detach().cpu()
+    if cfg.MODEL.DATASET_SHIFT:
+        found = fit_readouts(cfg, label_spaces, cache, mapping, *present, cfg.SEED)
+        fitted = found.embedding, found.bias, found.shift
+        distributed.broadcast(fitted)
+        head.set_label_space(found.embedding, head.mapping, found.bias, found.shift)
+        return
     fitted = fit_label_embedding(
         cfg,
         label_spaces,
         cache,
-        LabelMapping.from_stacked(label_spaces, head.mapping.cpu()),
-        head.label_embedding.detach().cpu(),
+        mapping,
+        present[0],
         cfg.MODEL.MAPPING_MODE,
         cfg.SEED,
-        head.dataset_bias.detach().cpu(),
+        present[1],
         PLAIN_WEIGHT if cfg.MODEL.DATASET_BIAS else 0.0,
     )
     distributed.broadcast(fitted)

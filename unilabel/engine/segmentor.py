@@ -15,6 +15,8 @@ from unilabel.modeling.meta_arch import UniLabelSegmentor, build_uni_head
 
 logger = logging.getLogger(__name__)
 
+SHIFT = "uni_head.dataset_shift"  # only models to which datasets were added have it
+
 
 def build_segmentor(
     cfg: CfgNode, label_spaces: LabelSpaceSet, num_unified: int | None = None
@@ -90,4 +92,6 @@ def load_weights(
         logger.info("left out: heads beside the unified labels (%d tensors)", len(heads))
         weights = {key: value for key, value in weights.items() if key not in heads}
     install_label_space_size(cfg, model, num_unified, keep_heads)
+    if num_unified is not None:
+        model.uni_head.set_shift(weights.get(SHIFT))
     model.load_state_dict(weights)

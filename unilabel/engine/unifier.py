@@ -33,6 +33,7 @@ from unilabel.engine.kept_labels import KeptLabels
 from unilabel.engine.label_rows import LabelRows
 from unilabel.engine.links import (
     check_finite,
+    completed_links,
     confirmed_links,
     label_usage,
     relation_scores,
@@ -215,7 +216,7 @@ class Unifier:
             int((m.stacked() != before.stacked()).sum()) for m in (mapping, solved)
         )
         self.install(mapping, embedding, iteration)
-        self.learner = None
+        self.learner, mapping = None, self.mapping()
         self._score("GNN", mapping)
         self.note(
             f"mapping solve ({self.cfg.UNIFY.SOLVER}): {int(mapping.active().sum())} of "
@@ -244,7 +245,6 @@ class Unifier:
         The fit starts from an older model's X_u, or the linked classifiers of the heads, where the
         run has them: they were learned from changing images, the graph's X_u from cached pixels.
         """
-        distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
         cfg, heads = self.cfg, self.model.multi_head
         embedding, bias = start, None
         if self.kept is not None:
@@ -254,11 +254,20 @@ class Unifier:
             embedding = initial_embedding(mapping.stacked(), list(heads.weights))
         if cfg.UNIFY.FIT_ITERATIONS > 0:
             embedding, bias = self._fit(mapping, embedding, bias)
+            fitted = mapping
+            if self.kept is None:  # what labels of an older model mean stays
+                score = self.proposal.score
+                mapping = completed_links(cfg, fitted, self.cache, embedding, score)
+            if mapping != fitted:
+                embedding, bias = self._fit(mapping, embedding, bias)
+                added = int((mapping.stacked() & ~fitted.stacked()).sum())
+                self.note(f"{added} more links that the pixels of unified labels speak for")
         if not bool(torch.isfinite(embedding).all()):
             raise UniLabelError(
                 f"the label embedding is not finite at iteration {iteration}; lower UNIFY.FIT_LR "
                 "or set UNIFY.FIT_ITERATIONS 0, then --resume."
             )
+        distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
         self.model.uni_head.set_label_space(embedding, mapping.stacked(), bias)
 
     def _fit(
@@ -277,9 +286,8 @@ class Unifier:
     def simplify(self, segment: Segment) -> None:
         """Before FINAL: drop unified labels without links and merge those with the same links.
 
-        In ``logit_sum`` the sum of their rows of X_u and of the dataset bias answers exactly as
-        they did. In ``probability_sum`` no single row does: e^u1 + e^u2 is not e^u for any u linear
-        in the pixel: X_u and bias are fitted anew, from the mean of the rows. Without a fit
+        The sum of their rows of X_u and of the dataset bias answers as they did in ``logit_sum``.
+        In ``probability_sum`` no row does: both are fitted anew, from the mean. Without a fit
         (UNIFY.FIT_ITERATIONS 0), and beside labels of an older model, equal ones stay apart.
         """
         cfg, head = self.cfg, self.model.uni_head
@@ -306,15 +314,22 @@ class Unifier:
             return
         keep = active.to(head.label_embedding.device)
         embedding, bias = head.label_embedding[keep], head.dataset_bias[:, keep]
+        shift = None if head.dataset_shift is None else head.dataset_shift[:, keep]
         new_index = torch.where(active, active.cumsum(0) - 1, -1)
-        self._replace_rows(embedding, bias, before.select(active), new_index, "")
+        self._replace_rows(embedding, bias, before.select(active), new_index, "", shift)
 
     def _replace_rows(
-        self, embedding: Tensor, bias: Tensor, mapping: LabelMapping, new_index: Tensor, how: str
+        self,
+        embedding: Tensor,
+        bias: Tensor,
+        mapping: LabelMapping,
+        new_index: Tensor,
+        how: str,
+        shift: Tensor | None = None,
     ) -> None:
         """Install fewer unified labels; ``new_index`` (N,) is the new row of each, or -1."""
         before = self.model.uni_head.num_unified
-        self.model.uni_head.set_label_space(embedding, mapping.stacked(), bias)
+        self.model.uni_head.set_label_space(embedding, mapping.stacked(), bias, shift)
         done = ["unused ones dropped", how] if bool((new_index < 0).any()) else [how]
         self.note(
             f"label space simplified: {before} -> {mapping.num_unified} unified labels "
@@ -325,10 +340,7 @@ class Unifier:
             self.note(f"labels of before that have no links or became part of another: {gone}")
 
     def prune(self) -> None:
-        """Drop links that the trained network does not use (Appendix A).
-
-        Unified labels that have the same links afterwards stay apart to the end.
-        """
+        """Drop links that the trained network does not use (Appendix A); equal labels stay."""
         share = self.cfg.UNIFY.PRUNE_SHARE
         cache = collect_pixels(self.model, self.cfg, self.sources, PRUNE_SALT)
         embedding = self.model.uni_head.label_embedding.detach().cpu()
@@ -349,9 +361,9 @@ class Unifier:
     def finish(self) -> UnifiedLabelSpace | None:
         """The artefact of a finished run; unified labels without any link are dropped.
 
-        Nothing else changes, so the model answers as the trained one did: in ``logit_sum`` a label
-        without links adds to no class, in ``probability_sum`` all classes share the denominator in
-        which it stands. In the arg max over unified labels every one that wins stands for a class.
+        The model answers as the trained one did: in ``logit_sum`` such a label adds to no class, in
+        ``probability_sum`` it stands in the denominator that all classes share. Without it every
+        unified label that can win stands for something.
         """
         if self.model.uni_head is not None:
             self._drop_unlinked()

@@ -15,6 +15,10 @@ from unilabel.core.fused_loss import LinkTable
 from unilabel.core.projection import MappingMode, unified_logits
 
 
+# Bias of a unified label that takes no part in the answers of a dataset: it came to the model later.
+SILENT = -1e4
+
+
 class MultiSegHead(nn.Module):
     """A linear classifier per dataset on shared pixel embeddings, Eq. (9)."""
 
@@ -35,7 +39,10 @@ class UniSegHead(nn.Module):
 
     Attributes:
         label_embedding: (N, D) X_u.
-        dataset_bias: (K, N), added to the unified logits on images of a dataset; zero if unused.
+        dataset_bias: (K, N), added to the unified logits on images of a dataset; zero if unused,
+            :data:`SILENT` where a unified label takes no part.
+        dataset_shift: (K, N, D), added to X_u on images of a dataset, or None; zero for datasets
+            that the network was trained on, see :mod:`unilabel.adding`.
         mapping: (N, C) bool buffer, all label mappings beside each other.
     """
 
@@ -59,6 +66,7 @@ class UniSegHead(nn.Module):
             torch.zeros(len(self.num_classes), num_unified), requires_grad=use_dataset_bias
         )
         self.use_dataset_bias = use_dataset_bias
+        self.register_parameter("dataset_shift", None)
         self.register_buffer("mapping", torch.zeros(num_unified, total, dtype=torch.bool))
         self._link_table: LinkTable | None = None
         self.register_load_state_dict_post_hook(lambda module, _: module.clear_link_table())
@@ -69,9 +77,20 @@ class UniSegHead(nn.Module):
         return self.label_embedding.shape[0]
 
     def set_label_space(
-        self, label_embedding: Tensor, mapping: Tensor, dataset_bias: Tensor | None = None
+        self,
+        label_embedding: Tensor,
+        mapping: Tensor,
+        dataset_bias: Tensor | None = None,
+        dataset_shift: Tensor | None = None,
     ) -> None:
-        """Install N unified labels: embedding (N, D), links (N, C) bool, bias (K, N) or zero."""
+        """Install N unified labels.
+
+        Args:
+            label_embedding: (N, D).
+            mapping: (N, C) bool links.
+            dataset_bias: (K, N); None: zero.
+            dataset_shift: (K, N, D); None: every dataset is read with X_u itself.
+        """
         device = self.label_embedding.device
         count = len(label_embedding)
         self.label_embedding = nn.Parameter(label_embedding.detach().float().clone().to(device))
@@ -80,7 +99,16 @@ class UniSegHead(nn.Module):
         self.dataset_bias = nn.Parameter(
             dataset_bias.detach().float().clone().to(device), requires_grad=self.use_dataset_bias
         )
+        self.set_shift(dataset_shift)
         self.set_mapping(mapping)
+
+    def set_shift(self, dataset_shift: Tensor | None) -> None:
+        """Install (K, N, D) differences of the datasets' classifiers from X_u, or none."""
+        if dataset_shift is not None:
+            values = dataset_shift.detach().float().clone().to(self.label_embedding.device)
+            self.dataset_shift = nn.Parameter(values)
+        else:
+            self.dataset_shift = None
 
     def set_mapping(self, mapping: Tensor) -> None:
         """Install other links (N, C) bool for the same unified labels."""
@@ -102,11 +130,46 @@ class UniSegHead(nn.Module):
         """(N, C_i) bool links of one dataset."""
         return self.mapping.split(self.num_classes, dim=1)[dataset_id]
 
-    def unified_logits(self, pixel_embedding: Tensor, dataset_id: int | None = None) -> Tensor:
-        """(B, D, h, w) -> (B, N, h, w); with the bias of a dataset where one is given."""
-        logits = unified_logits(pixel_embedding, self.label_embedding)
+    def rows(self, dataset_id: int | None = None) -> Tensor:
+        """(N, D) classifiers of the unified labels, as they are on images of a dataset."""
+        if dataset_id is None or self.dataset_shift is None:
+            return self.label_embedding
+        return self.label_embedding + self.dataset_shift[dataset_id]
+
+    def reading(self, dataset_id: int, mapping: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """How unified labels are read as the classes of a dataset.
+
+        A silent unified label takes part where a person has linked it otherwise than the model.
+
+        Args:
+            dataset_id: the dataset.
+            mapping: bool (N, C_i) links of an edited label space; None: those of the head.
+
+        Returns:
+            (N,) bias and (N, C_i) links of those that take part.
+        """
+        own = self.dataset_mapping(dataset_id)
+        links = own if mapping is None else mapping.to(own.device)
+        bias = self.dataset_bias[dataset_id]
+        silent = bias <= SILENT / 2
+        left_out = silent & (links == own).all(1)
+        awake = silent & ~left_out & links.any(1)
+        return bias.masked_fill(awake, 0.0), links & ~left_out[:, None]
+
+    def unified_logits(
+        self, pixel_embedding: Tensor, dataset_id: int | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        """(B, D, h, w) -> (B, N, h, w); as on images of a dataset where one is given.
+
+        Args:
+            pixel_embedding: (B, D, h, w).
+            dataset_id: the dataset, or None.
+            bias: (N,) of :meth:`reading`; None: that of the dataset.
+        """
+        logits = unified_logits(pixel_embedding, self.rows(dataset_id))
         if dataset_id is not None:
-            logits = logits + self.dataset_bias[dataset_id][:, None, None]
+            bias = self.dataset_bias[dataset_id] if bias is None else bias
+            logits = logits + bias[:, None, None]
         return logits
 
     def summed_logits(
@@ -121,7 +184,8 @@ class UniSegHead(nn.Module):
             dataset_id: the dataset.
             mapping: (N, C_i) links; None: those of the head.
         """
-        links = self.dataset_mapping(dataset_id) if mapping is None else mapping
+        node_bias, links = self.reading(dataset_id, mapping)
         weights = links.T.to(self.label_embedding)  # (C_i, N)
-        bias = weights @ self.dataset_bias[dataset_id]
-        return unified_logits(pixel_embedding, weights @ self.label_embedding) + bias[:, None, None]
+        bias = weights @ node_bias
+        rows = weights @ self.rows(dataset_id)
+        return unified_logits(pixel_embedding, rows) + bias[:, None, None]

@@ -272,8 +272,8 @@ class UniLabelSegmentor(nn.Module):
             return self.multi_head(embedding, dataset_id), None
         if head.mode == "logit_sum":
             return head.summed_logits(embedding, dataset_id, mapping), None
-        links = head.dataset_mapping(dataset_id) if mapping is None else mapping
-        return head.unified_logits(embedding, dataset_id), links
+        bias, links = head.reading(dataset_id, mapping)
+        return head.unified_logits(embedding, dataset_id, bias), links
 
 
 def build_uni_head(cfg: Any, label_spaces: LabelSpaceSet, num_unified: int) -> UniSegHead:

@@ -1,0 +1,185 @@
+"""The last fit of unified labels: X_u for the unified arg max, classifiers of its own per dataset.
+
+One row of X_u answers for all datasets that share a unified label. Where their photos look different
+or their annotators drew differently, that costs answers in a dataset's own labels. So each dataset
+reads its own answers from X_u plus a shift of its own, which is let loose as far as photos that it
+was not fitted on speak for it: the two are related in the label space, apart in the head.
+
+Letters: K datasets, C_i classes of dataset i, N unified labels, D embedding dim, P pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.losses import class_weights
+from unilabel.engine.fitting import mapped_cross_entropy
+from unilabel.engine.pixel_cache import PixelCache
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = 0.2  # share of the cached pixels, the last images, that choose how far a shift goes
+LOOSENESS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Readouts:
+    """How pixels are read.
+
+    Attributes:
+        embedding: (N, D) X_u, of the unified label space.
+        bias: (K, N) of the datasets' own answers.
+        shift: (K, N, D) of the datasets' own classifiers from X_u.
+    """
+
+    embedding: Tensor
+    bias: Tensor
+    shift: Tensor
+
+
+def fit_readouts(
+    cfg: CfgNode,
+    label_spaces: LabelSpaceSet,
+    cache: PixelCache,
+    mapping: LabelMapping,
+    embedding: Tensor,
+    bias: Tensor,
+    seed: int,
+) -> Readouts:
+    """Fit X_u by the answers of all unified labels, then every dataset's own classifiers.
+
+    Args:
+        cfg: UNIFY.FIT_*, LOSS.CLASS_WEIGHT_*, MODEL.MAPPING_MODE.
+        label_spaces: K label spaces.
+        cache: pixels of the trained network; those of an image beside each other.
+        mapping: links.
+        embedding: (N, D) X_u to begin with.
+        bias: (K, N) to begin with.
+        seed: of the pixel draws.
+    """
+    embedding = _fit_shared(cfg, label_spaces, cache, mapping, embedding, seed)
+    shift = embedding.new_zeros(len(label_spaces), *embedding.shape)
+    bias = bias.clone()
+    chosen = {}
+    for i, space in enumerate(label_spaces):
+        reader = _OwnReader(cfg, mapping[space.name], cache.embeddings[i], cache.labels[i], seed)
+        chosen[space.name] = reader.looseness(embedding, bias[i])
+        bias[i], shift[i] = reader.fit(embedding, bias[i], chosen[space.name])
+    logger.info(
+        "own classifiers of the datasets (0: the unified ones, 1: free): %s",
+        ", ".join(f"{name} {value:g}" for name, value in chosen.items()),
+    )
+    return Readouts(embedding, bias, shift)
+
+
+def _fit_shared(
+    cfg: CfgNode,
+    label_spaces: LabelSpaceSet,
+    cache: PixelCache,
+    mapping: LabelMapping,
+    start: Tensor,
+    seed: int,
+) -> Tensor:
+    """(N, D) X_u that answers without knowing the dataset: every unified label may win."""
+    embedding = start.clone().requires_grad_(True)
+    optimizer, schedule = _optimizer(cfg, [embedding])
+    generator = torch.Generator().manual_seed(seed)
+    counts = cache.class_counts(label_spaces.num_classes)
+    power, limit = cfg.LOSS.CLASS_WEIGHT_POWER, cfg.LOSS.CLASS_WEIGHT_LIMIT
+    weights = [class_weights(count, power, limit) for count in counts]
+    matrices = [mapping[name].float() for name in label_spaces.names]
+    for _ in range(cfg.UNIFY.FIT_ITERATIONS):
+        loss = embedding.new_zeros(())
+        for i, (pixels, labels) in enumerate(cache.batch(cfg.UNIFY.FIT_PIXELS, generator)):
+            scores = pixels @ embedding.T  # (P, N)
+            loss = loss + mapped_cross_entropy(
+                scores, labels, matrices[i], cfg.MODEL.MAPPING_MODE, weights[i]
+            )
+        optimizer.zero_grad()
+        (loss / len(matrices)).backward()
+        optimizer.step()
+        schedule.step()
+    return embedding.detach()
+
+
+class _OwnReader:
+    """Fits the classifiers of one dataset: only the unified labels that it is linked to take part."""
+
+    def __init__(
+        self, cfg: CfgNode, mapping: Tensor, pixels: Tensor, labels: Tensor, seed: int
+    ) -> None:
+        """Keep the pixels (P, D), their labels (P,) and the links (N, C_i) bool."""
+        self.cfg, self.seed = cfg, seed
+        self.linked = mapping.any(1)  # (N,)
+        self.links = mapping[self.linked].float()  # (n, C_i)
+        self.pixels, self.labels = pixels, labels
+        count = torch.bincount(labels, minlength=mapping.shape[1])
+        power, limit = cfg.LOSS.CLASS_WEIGHT_POWER, cfg.LOSS.CLASS_WEIGHT_LIMIT
+        self.weight = class_weights(count, power, limit)
+
+    def looseness(self, embedding: Tensor, bias: Tensor) -> float:
+        """How far the shift is let loose: the least loss on the images that it is not fitted on.
+
+        The straight way from unified classifiers with a fitted bias to free ones is tried.
+        """
+        fitted = round(len(self.labels) * (1 - HELD_OUT))
+        if min(fitted, len(self.labels) - fitted) < 1:
+            return 0.0
+        tied = self._learn(embedding, bias, free=False, stop=fitted)
+        free = self._learn(embedding, bias, free=True, stop=fitted)
+        losses = {}
+        with torch.no_grad():
+            for value in LOOSENESS:
+                rows, node_bias = (torch.lerp(a, b, value) for a, b in zip(tied, free, strict=True))
+                pixels, labels = self.pixels[fitted:], self.labels[fitted:]
+                losses[value] = float(self._loss(pixels, labels, rows, node_bias))
+        return min(losses, key=lambda value: (losses[value], value))
+
+    def fit(self, embedding: Tensor, bias: Tensor, looseness: float) -> tuple[Tensor, Tensor]:
+        """(N,) bias and (N, D) shift, on all pixels; zero shift where nothing is linked."""
+        tied = self._learn(embedding, bias, free=False)
+        free = self._learn(embedding, bias, free=True) if looseness > 0 else tied
+        rows, node_bias = (torch.lerp(a, b, looseness) for a, b in zip(tied, free, strict=True))
+        shift = torch.zeros_like(embedding)
+        shift[self.linked] = rows - embedding[self.linked]
+        bias = bias.clone()
+        bias[self.linked] = node_bias
+        return bias, shift
+
+    def _learn(
+        self, embedding: Tensor, bias: Tensor, free: bool, stop: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(n, D) rows and (n,) bias of the linked labels, on the first ``stop`` pixels."""
+        rows = embedding[self.linked].clone().requires_grad_(free)
+        node_bias = bias[self.linked].clone().requires_grad_(True)
+        optimizer, schedule = _optimizer(self.cfg, [rows, node_bias] if free else [node_bias])
+        generator = torch.Generator().manual_seed(self.seed)
+        count = len(self.labels) if stop is None else stop
+        for _ in range(self.cfg.UNIFY.FIT_ITERATIONS):
+            index = torch.randint(count, (self.cfg.UNIFY.FIT_PIXELS,), generator=generator)
+            loss = self._loss(self.pixels[index], self.labels[index], rows, node_bias)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        return rows.detach(), node_bias.detach()
+
+    def _loss(self, pixels: Tensor, labels: Tensor, rows: Tensor, bias: Tensor) -> Tensor:
+        scores = pixels @ rows.T + bias  # (P, n)
+        mode = self.cfg.MODEL.MAPPING_MODE
+        return mapped_cross_entropy(scores, labels, self.links, mode, self.weight)
+
+
+def _optimizer(
+    cfg: CfgNode, parameters: list[Tensor]
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    optimizer = torch.optim.Adam(parameters, lr=cfg.UNIFY.FIT_LR)
+    steps = max(1, cfg.UNIFY.FIT_ITERATIONS)
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
