@@ -33,31 +33,6 @@ def initial_embedding(links: Tensor, heads: Sequence[Tensor]) -> Tensor:
     return weights @ centred / weights.sum(1, keepdim=True).clamp(min=1).sqrt()
 
 
-def summed_rows(rows: Tensor, new_index: Tensor) -> Tensor:
-    """Sum of what is merged: (N, D) -> (max(new_index) + 1, D); -1 in (N,) ``new_index`` drops."""
-    kept = new_index >= 0
-    out = rows.new_zeros(int(new_index.max()) + 1, rows.shape[1])
-    return out.index_add_(0, new_index[kept], rows[kept])
-
-
-def start_of_merged(
-    embedding: Tensor, bias: Tensor, new_index: Tensor, use_bias: bool
-) -> tuple[Tensor, Tensor]:
-    """Where a fit of merged unified labels of a sum of probabilities begins.
-
-    The mean of the rows, and log(count) on the bias: k labels of the same logit add up to that.
-
-    Args:
-        embedding: (N, D) X_u.
-        bias: (K, N) dataset bias.
-        new_index: (N,) int64, new row of each unified label, -1 if dropped.
-        use_bias: False: there is none, and none may begin.
-    """
-    count = torch.bincount(new_index[new_index >= 0]).to(embedding)
-    bias = summed_rows(bias.T, new_index).T / count
-    return summed_rows(embedding, new_index) / count[:, None], bias + count.log() * use_bias
-
-
 def fit_label_embedding(
     cfg: CfgNode,
     label_spaces: LabelSpaceSet,

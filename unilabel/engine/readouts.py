@@ -1,9 +1,10 @@
-"""The last fit of unified labels: X_u for the unified arg max, classifiers of its own per dataset.
+"""The last fit of unified labels: X_u for the unified arg max, and classifiers of every dataset.
 
-One row of X_u answers for all datasets that share a unified label. Where their photos look different
-or their annotators drew differently, that costs answers in a dataset's own labels. So each dataset
-reads its own answers from X_u plus a shift of its own, which is let loose as far as photos that it
-was not fitted on speak for it: the two are related in the label space, apart in the head.
+One row of X_u answers for all datasets that share a unified label. Where their photos look
+different or their annotators drew differently, that costs answers in a dataset's own labels. So
+each dataset reads its own answers from X_u plus a shift of its own, which is let loose as far as
+photos that it was not fitted on speak for it: the two are related in the label space, apart in the
+head.
 
 Letters: K datasets, C_i classes of dataset i, N unified labels, D embedding dim, P pixels.
 """
@@ -110,7 +111,7 @@ def _fit_shared(
 
 
 class _OwnReader:
-    """Fits the classifiers of one dataset: only the unified labels that it is linked to take part."""
+    """Fits the classifiers of one dataset, out of the unified labels that it is linked to."""
 
     def __init__(
         self, cfg: CfgNode, mapping: Tensor, pixels: Tensor, labels: Tensor, seed: int

@@ -6,6 +6,7 @@ Letters: K datasets, C classes of all datasets, N unified labels, D embedding di
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,17 +18,13 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.label_graph import LabelGraph
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
-from unilabel.core.pruning import merge_identical, prune_mapping
+from unilabel.core.pruning import prune_mapping
 from unilabel.core.stages import Segment, Stage
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.sources import DatasetSource
 from unilabel.engine import distributed
-from unilabel.engine.fitting import (
-    fit_label_embedding,
-    initial_embedding,
-    start_of_merged,
-    summed_rows,
-)
+from unilabel.engine.fewer_labels import FewerLabels, linked_only, merged
+from unilabel.engine.fitting import fit_label_embedding, initial_embedding
 from unilabel.engine.graph_stage import GraphLearner, build_label_graph, draw_pixels
 from unilabel.engine.kept_labels import KeptLabels
 from unilabel.engine.label_rows import LabelRows
@@ -286,56 +283,40 @@ class Unifier:
     def simplify(self, segment: Segment) -> None:
         """Before FINAL: drop unified labels without links and merge those with the same links.
 
-        The sum of their rows of X_u and of the dataset bias answers as they did in ``logit_sum``.
-        In ``probability_sum`` no row does: both are fitted anew, from the mean. Without a fit
-        (UNIFY.FIT_ITERATIONS 0), and beside labels of an older model, equal ones stay apart.
+        Without a fit (UNIFY.FIT_ITERATIONS 0) those of ``probability_sum``, which would need it,
+        and labels beside those of an older model stay apart.
         """
         cfg, head = self.cfg, self.model.uni_head
-        before = self.mapping()
-        mapping, new_index = merge_identical(before)
         exact = cfg.MODEL.MAPPING_MODE == "logit_sum"
-        apart = self.rows.held is not None or (not exact and cfg.UNIFY.FIT_ITERATIONS == 0)
-        if apart or mapping.num_unified == int(before.active().sum()):
+        if self.rows.held is not None or (not exact and cfg.UNIFY.FIT_ITERATIONS == 0):
             self._drop_unlinked()
             return
-        embedding, bias = head.label_embedding.detach().cpu(), head.dataset_bias.detach().cpu()
-        if exact:
-            embedding, bias = summed_rows(embedding, new_index), summed_rows(bias.T, new_index).T
-        else:
-            embedding, bias = start_of_merged(embedding, bias, new_index, cfg.MODEL.DATASET_BIAS)
+        fewer = merged(self.mapping(), head, exact, cfg.MODEL.DATASET_BIAS)
+        if fewer is None:
+            self._drop_unlinked()
+            return
+        if not exact:
             self._stage_cache(segment)
-            embedding, bias = self._fit(mapping, embedding, bias)
-        self._replace_rows(embedding, bias, mapping, new_index, "equal ones merged")
+            fitted = self._fit(fewer.mapping, fewer.embedding, fewer.bias)
+            fewer = replace(fewer, embedding=fitted[0], bias=fitted[1])
+        self._install_fewer(fewer, "equal ones merged")
 
     def _drop_unlinked(self) -> None:
-        head, before = self.model.uni_head, self.mapping()
-        active = before.active()
-        if bool(active.all()):
-            return
-        keep = active.to(head.label_embedding.device)
-        embedding, bias = head.label_embedding[keep], head.dataset_bias[:, keep]
-        shift = None if head.dataset_shift is None else head.dataset_shift[:, keep]
-        new_index = torch.where(active, active.cumsum(0) - 1, -1)
-        self._replace_rows(embedding, bias, before.select(active), new_index, "", shift)
+        fewer = linked_only(self.mapping(), self.model.uni_head)
+        if fewer is not None:
+            self._install_fewer(fewer, "")
 
-    def _replace_rows(
-        self,
-        embedding: Tensor,
-        bias: Tensor,
-        mapping: LabelMapping,
-        new_index: Tensor,
-        how: str,
-        shift: Tensor | None = None,
-    ) -> None:
-        """Install fewer unified labels; ``new_index`` (N,) is the new row of each, or -1."""
-        before = self.model.uni_head.num_unified
-        self.model.uni_head.set_label_space(embedding, mapping.stacked(), bias, shift)
-        done = ["unused ones dropped", how] if bool((new_index < 0).any()) else [how]
+    def _install_fewer(self, fewer: FewerLabels, how: str) -> None:
+        before, mapping = self.model.uni_head.num_unified, fewer.mapping
+        self.model.uni_head.set_label_space(
+            fewer.embedding, mapping.stacked(), fewer.bias, fewer.shift
+        )
+        done = ["unused ones dropped", how] if bool((fewer.new_index < 0).any()) else [how]
         self.note(
             f"label space simplified: {before} -> {mapping.num_unified} unified labels "
             f"({', '.join(filter(None, done))}), mapping {mapping.checksum()}"
         )
-        gone = ", ".join(self.rows.regroup(new_index))
+        gone = ", ".join(self.rows.regroup(fewer.new_index))
         if gone:
             self.note(f"labels of before that have no links or became part of another: {gone}")
 

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from unilabel.core.fused_loss import LinkTable
 from unilabel.core.projection import MappingMode, unified_logits
 
-
-# Bias of a unified label that takes no part in the answers of a dataset: it came to the model later.
+# Bias of a unified label that takes no part in the answers of a dataset: it came later.
 SILENT = -1e4
 
 
