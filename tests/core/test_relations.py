@@ -60,7 +60,9 @@ def test_score_worked_by_hand(tmp_path: Path) -> None:
     # one hit, one wrong, one missed; the overlap is neither
     found = pairs((CITY_ROAD, IDD_ROAD), (CITY_CAR, IDD_ROAD), (CITY_CAR, IDD_MARKING))
     score = truth.score(found)
-    assert score == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "num_related": 2}
+    # of the pairs of datasets: city x idd has one hit and one wrong, city x ade one missed
+    parts = {"num_related": 2, "pair_mean": pytest.approx((2 / 3 + 0) / 2)}
+    assert score == {"precision": 0.5, "recall": 0.5, "f1": 0.5, **parts}
     assert truth.score(truth.related)["f1"] == 1
     nothing = truth.score(pairs())
     assert (nothing["precision"], nothing["recall"], nothing["f1"]) == (0, 0, 0)
@@ -89,7 +91,7 @@ def test_one_kind_of_source_gives_no_parts(tmp_path: Path) -> None:
         relation("idd:road", "ade:street", source="definition"),
     ]
     assert set(truth_of(tmp_path, everything).score(pairs())) == {
-        "precision", "recall", "f1", "num_related",
+        "precision", "recall", "f1", "num_related", "pair_mean",
     }  # fmt: skip
 
 
@@ -131,3 +133,17 @@ def test_malformed_relations_are_refused(tmp_path: Path, data, message: str) -> 
     with pytest.raises(UniLabelError, match=message) as caught:
         RelationTruth.from_json(path, SPACES)
     assert str(caught.value).startswith(str(path))
+
+
+def test_relations_of_backgrounds_count_in_a_score_of_their_own(tmp_path: Path) -> None:
+    truth = truth_of(
+        tmp_path,
+        [relation("city:road", "idd:road")],
+        background_relations=[relation("city:car", "idd:marking")],
+    )
+    found = truth.score(pairs((CITY_ROAD, IDD_ROAD), (CITY_CAR, IDD_MARKING)))
+    assert (found["precision"], found["recall"]) == (1, 1)
+    assert found["with_background"]["recall"] == 1
+    missed = truth.score(pairs((CITY_ROAD, IDD_ROAD)))
+    assert missed["f1"] == 1
+    assert missed["with_background"] == {"precision": 1, "recall": 0.5, "f1": pytest.approx(2 / 3)}

@@ -107,3 +107,27 @@ def test_state_comes_back_with_the_mapping() -> None:
     assert set(head.state_dict()) == {"label_embedding", "dataset_bias", "mapping"}
     with pytest.raises(RuntimeError, match="size mismatch"):
         UniSegHead(SIZES, 3, DIM, "probability_sum", True).load_state_dict(head.state_dict())
+
+
+@pytest.mark.parametrize("mode", ["probability_sum", "logit_sum"])
+def test_a_shift_is_part_of_the_classifiers_of_its_dataset_alone(mode: str) -> None:
+    head, moved = uni_head(mode), uni_head(mode)
+    shift = torch.zeros(2, 4, DIM)
+    shift[1] = torch.randn(4, DIM)
+    moved.set_shift(shift)
+    assert torch.equal(moved.unified_logits(pixels()), head.unified_logits(pixels()))
+    assert torch.equal(moved.unified_logits(pixels(), 0), head.unified_logits(pixels(), 0))
+    own = moved.unified_logits(pixels(), 1) - head.unified_logits(pixels(), 1)
+    assert torch.allclose(own, torch.einsum("bdhw,nd->bnhw", pixels(), shift[1]), atol=1e-5)
+    block = MAPPING.split(SIZES, dim=1)[1]
+    expected = dataset_logits(moved.unified_logits(pixels(), 1), block, "logit_sum")
+    assert torch.allclose(moved.summed_logits(pixels(), 1), expected, atol=1e-5)
+
+
+def test_another_label_space_has_no_shift_unless_it_brings_one() -> None:
+    head = uni_head()
+    head.set_shift(torch.ones(2, 4, DIM))
+    assert "dataset_shift" in head.state_dict()
+    head.set_label_space(torch.ones(4, DIM), MAPPING)
+    assert head.dataset_shift is None
+    assert "dataset_shift" not in head.state_dict()

@@ -6,7 +6,8 @@ Letters: C classes of all datasets together.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
 from typing import Any
 
 import torch
@@ -27,12 +28,17 @@ class RelationTruth:
         related: (C, C) bool, symmetric.
         scored: (C, C) bool, pairs that count; pairs of one dataset and those listed under
             "overlaps" (neither right nor wrong) do not.
+        background: (C, C) bool, pairs listed under "background_relations": what a set did not name
+            and what another one names. They are scored apart. None: there are none.
+        offsets: where the classes of every dataset begin, and C; empty: not known.
         by_definition: (C, C) bool, pairs of datasets whose list is complete by definition.
     """
 
     related: Tensor
     scored: Tensor
     by_definition: Tensor
+    background: Tensor | None = None
+    offsets: tuple[int, ...] = ()
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str], label_spaces: LabelSpaceSet) -> RelationTruth:
@@ -45,14 +51,21 @@ class RelationTruth:
         data = read_json(path)
         if not isinstance(data, dict) or not isinstance(data.get("relations"), list):
             raise UniLabelError(f'{source}: expected an object with a list "relations".')
-        if not isinstance(data.get("overlaps", []), list):
-            raise UniLabelError(f'{source}: "overlaps" is {data["overlaps"]!r}, expected a list.')
+        for key in ("overlaps", "background_relations"):
+            if not isinstance(data.get(key, []), list):
+                raise UniLabelError(f'{source}: "{key}" is {data[key]!r}, expected a list.')
         total = label_spaces.total
         related = torch.zeros(total, total, dtype=torch.bool)
         unscored = torch.zeros_like(related)
         human = torch.zeros_like(related)
         defined = torch.zeros_like(related)
-        for key, matrix in (("relations", related), ("overlaps", unscored)):
+        background = torch.zeros_like(related)
+        lists = (
+            ("relations", related),
+            ("overlaps", unscored),
+            ("background_relations", background),
+        )
+        for key, matrix in lists:
             for position, entry in enumerate(data.get(key, [])):
                 pair = _pair(entry, label_spaces, f"{source}: {key}[{position}]")
                 if pair is None:
@@ -64,12 +77,14 @@ class RelationTruth:
                     rows, columns = _block(label_spaces, a), _block(label_spaces, b)
                     blocks[rows, columns] = True
                     blocks[columns, rows] = True
-        scored = ~unscored
+        scored = ~unscored & ~(background & ~related)
         for start, stop in zip(
             label_spaces.class_offsets[:-1], label_spaces.class_offsets[1:], strict=True
         ):
             scored[start:stop, start:stop] = False
-        return cls(related & scored, scored, defined & ~human)
+        background &= ~related & ~unscored
+        offsets = tuple(label_spaces.class_offsets)
+        return cls(related & scored, scored, defined & ~human, background, offsets)
 
     def score(self, links: Tensor) -> dict[str, Any]:
         """Precision, recall and F1 of linked pairs, each pair counted once.
@@ -79,14 +94,36 @@ class RelationTruth:
 
         Returns:
             ``precision, recall, f1`` over all pairs, and the same under ``definition`` and
-            ``human`` where both kinds of dataset pairs occur; ``num_related``.
+            ``human`` where both kinds of dataset pairs occur, and under ``with_background`` where
+            relations of backgrounds are known; ``num_related``; ``pair_mean``, the mean F1 of the
+            pairs of datasets that have relations.
         """
         result: dict[str, Any] = self._score(links, self.scored)
         result["num_related"] = int(self.related.triu().sum())
+        if self.offsets:
+            result["pair_mean"] = self._pair_mean(links)
+        if self.background is not None and bool(self.background.any()):
+            whole = replace(
+                self,
+                related=self.related | self.background,
+                scored=self.scored | self.background,
+            )
+            result["with_background"] = whole._score(links, whole.scored)
         if bool(self.by_definition.any()) and not bool(self.by_definition[self.scored].all()):
             result["definition"] = self._score(links, self.scored & self.by_definition)
             result["human"] = self._score(links, self.scored & ~self.by_definition)
         return result
+
+    def _pair_mean(self, links: Tensor) -> float:
+        """Mean F1 over the pairs of datasets with relations: each counts once, large or small."""
+        scores = []
+        blocks = [slice(*ends) for ends in pairwise(self.offsets)]
+        for rows, columns in combinations(blocks, 2):
+            true = self.related[rows, columns]
+            if bool(true.any()):
+                found = links[rows, columns] & self.scored[rows, columns]
+                scores.append(2 * int((found & true).sum()) / int(found.sum() + true.sum()))
+        return sum(scores) / max(len(scores), 1)
 
     def _score(self, links: Tensor, scored: Tensor) -> dict[str, float]:
         upper = scored.triu()

@@ -1,0 +1,96 @@
+"""The last fit: X_u for all datasets, and how far their own classifiers go from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("detectron2")
+
+from unilabel.config import load_config
+from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.label_space import LabelSpace, LabelSpaceSet
+from unilabel.engine.pixel_cache import PixelCache
+from unilabel.engine.readouts import Readouts, fit_readouts
+
+pytestmark = pytest.mark.d2
+
+QUICK = Path(__file__).parents[2] / "configs/quick/toy.yaml"
+BLACK = ((0, 0, 0),) * 3
+SPACES = LabelSpaceSet(
+    [LabelSpace("day", ("a", "b", "c"), BLACK), LabelSpace("night", ("a", "b", "c"), BLACK)]
+)
+SHARED = torch.eye(3).repeat(1, 2).bool()  # three unified labels, each in both datasets
+DIM = 3
+
+
+def classes(turn: float, count: int = 600, noise: float = 0.3, seed: int = 0) -> tuple:
+    """(count, D) pixels of three classes whose places are turned in the plane, and their labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (count,), generator=generator)
+    angle = labels * 2 * torch.pi / 3 + turn
+    places = torch.stack([angle.cos(), angle.sin(), torch.ones(count)], 1)
+    return places + noise * torch.randn(count, DIM, generator=generator), labels
+
+
+def fitted(*sets: tuple, mode: str = "probability_sum", iterations: int = 150) -> Readouts:
+    values = ["UNIFY.FIT_ITERATIONS", str(iterations), "UNIFY.FIT_LR", "0.05"]
+    values += ["UNIFY.FIT_PIXELS", "256", "MODEL.MAPPING_MODE", mode]
+    cfg = load_config(QUICK, values)
+    cache = PixelCache([s[0] for s in sets], [s[1] for s in sets])
+    mapping = LabelMapping.from_stacked(SPACES, SHARED)
+    start = torch.zeros(3, DIM)
+    return fit_readouts(cfg, SPACES, cache, mapping, start, torch.zeros(2, 3), seed=0)
+
+
+def accuracy(found: Readouts, dataset: int, pixels: torch.Tensor, labels: torch.Tensor) -> float:
+    rows = found.embedding + found.shift[dataset]
+    return float(((pixels @ rows.T + found.bias[dataset]).argmax(1) == labels).float().mean())
+
+
+@pytest.mark.parametrize("mode", ["probability_sum", "logit_sum"])
+def test_datasets_that_look_different_read_by_classifiers_of_their_own(mode: str) -> None:
+    day, night = classes(0.0), classes(1.2, seed=1)
+    found = fitted(day, night, mode=mode)
+    for dataset, turn in enumerate((0.0, 1.2)):
+        fresh = classes(turn, seed=7 + dataset)
+        plain = float(((fresh[0] @ found.embedding.T).argmax(1) == fresh[1]).float().mean())
+        assert accuracy(found, dataset, *fresh) > max(0.9, plain + 0.05)
+
+
+def test_a_shift_needs_images_that_speak_for_it() -> None:
+    """Noise alone: free classifiers fit it, and answer worse on other images."""
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(40, DIM, generator=generator), torch.randint(3, (40,), generator=generator)
+    found = fitted(classes(0.0), noise, iterations=300)
+    assert float(found.shift[1].abs().max()) < 0.5 * float(found.embedding.abs().max())
+
+
+def test_one_pixel_is_no_reason_for_a_shift() -> None:
+    one = classes(0.0, count=1)
+    found = fitted(classes(0.0), one, iterations=3)
+    assert not found.shift[1].any()
+    assert found.shift[0].isfinite().all()
+
+
+def test_labels_that_a_dataset_has_no_class_for_keep_their_classifier() -> None:
+    links = SHARED.clone()
+    links = torch.cat([links, torch.zeros(1, 6).bool()])
+    links[3, 0] = True  # a second "a" by day
+    cfg = load_config(QUICK, ["UNIFY.FIT_ITERATIONS", "5"])
+    sets = classes(0.0), classes(1.2, seed=1)
+    cache = PixelCache([s[0] for s in sets], [s[1] for s in sets])
+    mapping = LabelMapping.from_stacked(SPACES, links)
+    bias = torch.ones(2, 4)
+    found = fit_readouts(cfg, SPACES, cache, mapping, torch.zeros(4, DIM), bias, seed=0)
+    assert not found.shift[1, 3].any()
+    assert float(found.bias[1, 3]) == 1.0
+
+
+def test_the_same_seed_gives_the_same_readouts() -> None:
+    first, second = (fitted(classes(0.0), classes(0.5, seed=1), iterations=10) for _ in range(2))
+    assert torch.equal(first.embedding, second.embedding)
+    assert torch.equal(first.shift, second.shift)
+    assert torch.equal(first.bias, second.bias)
