@@ -22,9 +22,14 @@ def relation(a: str, b: str, **more) -> dict:
     return {**sides, "type": "equal", "source": "human", **more}
 
 
-def truth_of(tmp_path: Path, relations, overlaps=()) -> RelationTruth:
+def truth_of(tmp_path: Path, relations, overlaps=(), background_relations=()) -> RelationTruth:
     path = tmp_path / "relations.json"
-    path.write_text(json.dumps({"relations": list(relations), "overlaps": list(overlaps)}))
+    lists = {
+        "relations": list(relations),
+        "overlaps": list(overlaps),
+        "background_relations": list(background_relations),
+    }
+    path.write_text(json.dumps(lists))
     return RelationTruth.from_json(path, SPACES)
 
 
