@@ -5,8 +5,9 @@
 Exports of drawn photos are made in a temporary folder and imported by tools/import_dataset.py, each
 in a process of its own. Memory is the peak of the resident set of the main process, and of the
 largest of its worker processes, above what the program has after its imports. Photos that are
-imported are counted, so that a form that loses some does not look fast. Seconds of a processor do
-not grow while others use the machine, and leave out waiting for the disk.
+imported are counted, so that a form that loses some does not look fast. The seconds are those of
+all processes on a processor: they do not grow while others use the machine, and leave out waiting
+for the disk.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from unilabel.importers.detect import BY_NAME  # noqa: E402
 START, END = "<!-- table:importing -->", "<!-- end:importing -->"
 # Runs in the measured process.
 MEASURED = """
-import json, resource, sys, time
+import json, resource, sys
 sys.path.insert(0, "tools")
 import import_dataset
 def high_water():  # ru_maxrss would count the process before it became this program
@@ -41,19 +42,17 @@ def high_water():  # ru_maxrss would count the process before it became this pro
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
 base = high_water()
 before = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-start = time.perf_counter()
 code = import_dataset.main(sys.argv[1:])
-seconds = time.perf_counter() - start
 busy = sum(sum(resource.getrusage(who)[:2]) for who in
            (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) - before
-print(json.dumps({"code": code, "seconds": seconds, "busy": busy, "base": base,
+print(json.dumps({"code": code, "seconds": busy, "base": base,
                   "peak": high_water(),
                   "worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024}))
 """
 
 
 def measure(form: str, folder: Path, photos: int, workers: int) -> dict[str, Any]:
-    """Make an export of a form, import it, and return seconds and MiB."""
+    """Make an export of a form, import it, and return CPU seconds and MiB."""
     val = photos // 5
     export = folder / "export"
     makers.MAKERS[form](export, makers.draw(photos - val, val, 320, 240))
@@ -68,26 +67,23 @@ def measure(form: str, folder: Path, photos: int, workers: int) -> dict[str, Any
     if found["code"] != 0 or written != photos:
         raise SystemExit(f"{form}: {written} of {photos} photos were written: {done.stdout}")
     above = {key: max(found[key] - found["base"], 0) for key in ("peak", "worker")}
-    return {"form": form, **{k: found[k] for k in ("seconds", "busy", "base")}, **above}
+    return {"form": form, **{k: found[k] for k in ("seconds", "base")}, **above}
 
 
 def table(rows: Sequence[dict[str, Any]], photos: int, workers: int) -> str:
     """The rows as Markdown, with the machine."""
     machine = hardware()
     lines = [
-        "| form | seconds | of a processor | MB, main process | MB, largest worker |",
-        "| --- | --- | --- | --- | --- |",
+        "| form | CPU seconds | MB, main process | MB, largest worker |",
+        "| --- | --- | --- | --- |",
     ]
     for row in rows:
         name = f"`{row['form']}` ({BY_NAME[row['form']].title})"
-        lines.append(
-            f"| {name} | {row['seconds']:.1f} | {row['busy']:.1f} | {row['peak']:.0f} | "
-            f"{row['worker']:.0f} |"
-        )
+        lines.append(f"| {name} | {row['seconds']:.1f} | {row['peak']:.0f} | {row['worker']:.0f} |")
     base = max(row["base"] for row in rows)
     lines += [
         "",
-        f"{photos} photos, {workers} processes, {machine['cpu']}, {machine['cores']} cores. Memory "
+        f"{photos} photos, {workers} processes, {machine['cpu']}. Seconds of all processes; memory "
         f"above the {base:.0f} MB that the program has after its imports.",
     ]
     return "\n".join(lines)

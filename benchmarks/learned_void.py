@@ -31,6 +31,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.io import write_json
 from unilabel.core.label_space import IGNORE
 from unilabel.data.folders import folder_source
+from unilabel.data.images import shown_size
 from unilabel.data.sources import Sample
 from unilabel.predictor import build_predictor
 from unilabel.submission.calibration import KEPT, STEPS, SweepPoint, ThresholdSweep, best_point
@@ -146,7 +147,7 @@ def write_void_set(streets: Path, negatives: Sequence[Path], folder: Path) -> No
             ids = source.decode_label(sample.label)
             _write(folder, split, sample, np.where(ids == IGNORE, void, ids).astype(np.uint8))
     for path in negatives:
-        height, width = cv2.imread(str(path)).shape[:2]
+        width, height = shown_size(str(path))
         sample = Sample(str(path), f"negative_{path.stem}.png")
         _write(folder, "train", sample, np.full((height, width), void, np.uint8))
     classes = json.loads((streets / "classes.json").read_text("utf-8"))["classes"]

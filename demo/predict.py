@@ -6,6 +6,9 @@ Examples:
   python demo/predict.py --weights output/mini/model_final.pth --input photos/ more.png \
       --space unified camvid11 --output predictions
   python demo/predict.py --input photo.jpg --space edited/label_space.json --output predictions
+  # on four machines, then once to see that nothing is missing
+  python demo/predict.py --input photos/ --output predictions --shard 1/4      # 2/4, 3/4, 4/4
+  python demo/predict.py --input photos/ --output predictions --finish
   # the classes of a dataset that the model was not trained on, see tools/map_unseen.py
   python demo/predict.py --input photo.jpg --mapping mapping.json --output predictions
 
@@ -25,6 +28,8 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from unilabel.data.shards import SHARD_HELP, Shard
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,6 +60,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="also answer in the classes of an unseen dataset: a mapping of tools/map_unseen.py",
     )
     parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--shard", metavar="I/N", help=SHARD_HELP)
+    parser.add_argument(
+        "--finish",
+        action="store_true",
+        help="predict nothing: say which images have no result yet, after the shards",
+    )
     parser.add_argument("--opacity", type=float, default=0.6, help="of the overlay, 0 to 1")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
@@ -117,6 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_outputs(images, folders.values())
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
+        if args.finish:
+            return finish(images, folders.values())
+        images = dict(Shard.parse(args.shard).of(list(images.items())))
         predictor = build_predictor(find_weights(args.weights), args.device)
         bound = {name: bind(predictor, name) for name in folders}
         failed = predict_all(args, images, bound, folders)
@@ -126,6 +140,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failed:
         print(f"error: {failed} of {len(images)} images failed, see above.", file=sys.stderr)
         return 2
+    return 0
+
+
+def finish(images: Mapping[str, Path], folders: Iterable[Path]) -> int:
+    """Say which images have no result; 2 if there are some."""
+    missing = [
+        folder / f"{name}.json"  # the last of the three files of an image
+        for folder in folders
+        for name in images
+        if not (folder / f"{name}.json").is_file()
+    ]
+    if missing:
+        print(
+            f"error: {len(missing)} results are missing, {missing[0]} for example; run the shards "
+            "that are missing (the same command with --shard I/N).",
+            file=sys.stderr,
+        )
+        return 2
+    print(f"all {len(images)} images have their results")
     return 0
 
 

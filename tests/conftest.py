@@ -97,7 +97,7 @@ def _invented_space(count: int) -> UnifiedLabelSpace:
 
 
 def save_toy_model(
-    path: Path, space: UnifiedLabelSpace | None, mode: str = "probability_sum"
+    path: Path, space: UnifiedLabelSpace | None, mode: str = "probability_sum", seed: int = 0
 ) -> None:
     """A tiny model of random weights; None as label space: with a head per toy dataset."""
     pytest.importorskip("detectron2")
@@ -106,7 +106,7 @@ def save_toy_model(
     from unilabel.engine.checkpoint import save_file
     from unilabel.engine.segmentor import build_segmentor, install_label_space_size
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     root = Path(__file__).parents[1]
     cfg = load_config(root / "configs/toy.yaml", ["MODEL.MAPPING_MODE", mode])
     spaces = LabelSpaceSet(toy_label_spaces()) if space is None else space.label_spaces

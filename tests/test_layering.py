@@ -35,6 +35,7 @@ LAYERS = {
     "importers": {
         "core",
         "data.images",
+        "data.dataset_files",
         "data.label_files",
         "data.sources",
         "data.headers",

@@ -12,6 +12,10 @@ Examples:
   python tools/harmonize.py --weights output/mini/model_final.pth --output merged \
       --datasets camvid7 iddlite --space camvid11 --fill-ignored 0.9
 
+  # two models that agree on links, or in the classes of a dataset that both know
+  python tools/harmonize.py --weights run_0/model_final.pth run_1/model_final.pth \
+      --output merged --space camvid11
+
   # on four machines, then once
   python tools/harmonize.py --weights model.pth --output merged --shard 1/4      # 2/4, 3/4, 4/4
   python tools/harmonize.py --weights model.pth --output merged --finish
@@ -33,6 +37,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unilabel.data.parallel import default_workers
+from unilabel.data.shards import SHARD_HELP, Shard
 from unilabel.data.sources import SPLITS
 from unilabel.importers.links import LINKS
 
@@ -45,7 +50,10 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--weights", metavar="FILE", help="model_final.pth with unified labels")
+    add(
+        "--weights", nargs="+", metavar="FILE", help="model_final.pth with unified labels; of "
+        "several the probabilities are averaged, and the links are those of the first",
+    )  # fmt: skip
     add("--output", metavar="DIR", type=Path, help="folder to write")
     add("--datasets", nargs="+", default=[], metavar="NAME", help="of the model (default: all)")
     add(
@@ -85,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--device", default="cpu", help="cpu or cuda")
     add("--workers", type=int, default=default_workers(), help="processes, on a CPU")
     add("--resume", action="store_true", help="go on with an interrupted run")
-    add("--shard", metavar="I/N", help="only every N-th photo from the I-th on (1/N to N/N)")
+    add("--shard", metavar="I/N", help=SHARD_HELP)
     add("--finish", action="store_true", help="all shards are there: write the tables and report")
     add("--check", metavar="DIR", type=Path, help="check a finished folder, and do nothing else")
     return parser
@@ -145,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("weights", "output"):
         if not getattr(args, name):
             raise UniLabelError(f"--{name} is missing; it is needed for all but --check.")
-    shard = read_shard(args.shard)
+    shard = Shard.parse(args.shard)
     if args.device != "cpu" and args.workers > 1:
         args.workers = 1  # one process feeds the device
     job = make_job(args)
@@ -156,8 +164,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.finish:
         made = job.run(max(args.workers, 1), shard)
-        print(f"{made} photos made of {len(range(shard[0] - 1, len(job.photos), shard[1]))}")
-        if args.shard and shard[1] > 1:
+        print(f"{made} photos made of {len(shard.of(job.photos))}")
+        if shard.count > 1:
             print("when all shards are there: the same command with --finish instead of --shard")
             return 0
     finish(job, max(args.workers, 1))
@@ -165,19 +173,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_shard(text: str | None) -> tuple[int, int]:
-    """Which of how many, from 1."""
-    if text is None:
-        return 1, 1
-    first, slash, count = text.partition("/")
-    if slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count):
-        return int(first), int(count)
-    raise UniLabelError(f"--shard is {text!r}, expected I/N with I from 1 to N, such as 1/4.")
-
-
 def make_job(args: argparse.Namespace) -> HarmonizeJob:
     """The job of the arguments."""
-    predictor = build_predictor(args.weights, args.device)
+    predictor, *others = (build_predictor(file, args.device) for file in args.weights)
     space = args.space
     if ".json" in space.lower():
         predictor, space = predictor.resolve(space)
@@ -194,7 +192,14 @@ def make_job(args: argparse.Namespace) -> HarmonizeJob:
     )
     unseen = [TransferMapping.load(file) for file in args.mapping]
     return prepare(
-        predictor, args.weights, find_sources(args), args.output, space or UNIFIED, options, unseen
+        predictor,
+        args.weights[0],
+        find_sources(args),
+        args.output,
+        space or UNIFIED,
+        options,
+        unseen,
+        list(zip(others, args.weights[1:], strict=True)),
     )
 
 
@@ -204,7 +209,7 @@ def find_sources(args: argparse.Namespace) -> list[DatasetSource]:
     named = [name for name in args.datasets if name not in {s.name for s in folders}]
     if folders and not named:
         return folders
-    cfg = config_of(load_file(args.weights)["config"], args.weights)
+    cfg = config_of(load_file(args.weights[0])["config"], args.weights[0])
     if named:
         cfg.DATASETS.ONLY = named
     return [*build_sources(cfg), *folders]

@@ -60,7 +60,7 @@ from matplotlib.patches import Patch  # noqa: E402
 import unilabel.modeling  # noqa: E402, F401  registers the model
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import atomic_path  # noqa: E402
-from unilabel.core.label_space import UNIFIED  # noqa: E402
+from unilabel.core.label_space import IGNORE, UNIFIED  # noqa: E402
 from unilabel.data.build import build_sources  # noqa: E402
 from unilabel.data.sources import DatasetSource, load_sample  # noqa: E402
 from unilabel.engine.checkpoint import load_file  # noqa: E402
@@ -70,6 +70,7 @@ from unilabel.harmonize.options import Options  # noqa: E402
 from unilabel.harmonize.setup import parts_of  # noqa: E402
 from unilabel.harmonize.target import Target  # noqa: E402
 from unilabel.predictor import UniLabelPredictor, build_predictor  # noqa: E402
+from unilabel.visual.fonts import ID_NOTE, drawable_names, title_of  # noqa: E402
 from unilabel.visual.overlay import Color, color_map  # noqa: E402
 
 TITLES = {
@@ -115,7 +116,7 @@ def draw(
             if column == PHOTO:
                 picture = image
             elif column == TRUTH:
-                ids = np.where(label == 255, space.num_classes, label)
+                ids = np.where(label == IGNORE, space.num_classes, label)
                 picture = color_map(ids, [*space.colors, (0, 0, 0)])
             elif labeller is not None and column == HARMONIZED:
                 target = labeller.target
@@ -134,7 +135,7 @@ def draw(
             axis.set_xticks([])
             axis.set_yticks([])
             if place == 0:
-                axis.set_ylabel(space.name, fontsize=9)
+                axis.set_ylabel(title_of(space.name) or f"#{line}", fontsize=9)
             if line == 0:
                 title = TITLES.get(column, f"prediction, {column} labels")
                 axis.set_title(title, fontsize=10)
@@ -143,7 +144,8 @@ def draw(
     for line, name in enumerate(spaces, len(rows)):
         axis = figure.add_subplot(pictures[line, :])
         axis.set_title("" if len(spaces) == 1 else f"{name} labels", loc="left", fontsize=9)
-        heights.append(0.2 * add_legend(axis, shown[name], per_line))
+        names_here = predictor.labels_of(name)[0]
+        heights.append(0.2 * add_legend(axis, names_here, shown[name], per_line))
     pictures.set_height_ratios(heights)
     titles = 0.3 * (len(spaces) + 1)
     figure.set_size_inches(2.8 * len(columns), sum(heights) + titles)
@@ -164,19 +166,31 @@ def harmoniser(predictor: UniLabelPredictor, sources: Sequence[DatasetSource]) -
     return Labeller(predictor, parts_of(own, sources, target, options), target, options)
 
 
-def add_legend(axis: Axes, shown: Counter[tuple[str, Color]], per_line: int) -> int:
+def add_legend(
+    axis: Axes, names: Sequence[str], shown: Counter[tuple[str, Color]], per_line: int
+) -> int:
     """The legend of one label space, since two spaces may give a name different colours.
+
+    Args:
+        axis: where it goes.
+        names: all labels of the space; one that the font lacks is shown by its id.
+        shown: shares of the labels that occur.
+        per_line: entries of a line.
 
     Returns:
         its number of lines.
     """
-    entries = shown.most_common(MOST_LINES * per_line)
+    entries = [entry for entry, _ in shown.most_common(MOST_LINES * per_line)]
+    drawn = dict(zip(names, drawable_names(names), strict=True))
+    handles = [Patch(fc=np.array(c) / 255, ec="0.6", label=drawn[name]) for name, c in entries]
+    if any(drawn[name] != name for name, _ in entries):
+        handles.append(Patch(fc="none", ec="none", label=ID_NOTE))
     axis.set_axis_off()
     axis.legend(
-        handles=[Patch(fc=np.array(c) / 255, ec="0.6", label=name) for (name, c), _ in entries],
+        handles=handles,
         loc="upper left", ncols=per_line, fontsize=8, frameon=False, borderaxespad=0,
     ).set_in_layout(False)  # fmt: skip
-    return -(-len(entries) // per_line)
+    return -(-len(handles) // per_line)
 
 
 def main() -> int:

@@ -40,6 +40,7 @@ from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import atomic_path  # noqa: E402
 from unilabel.core.relations import RelationTruth  # noqa: E402
 from unilabel.core.unified_space import UnifiedLabelSpace  # noqa: E402
+from unilabel.visual.fonts import ID_NOTE, drawable_names, title_of  # noqa: E402
 
 KINDS = (
     ("not related", "#ffffff"),
@@ -76,7 +77,9 @@ def draw(label_space: str, relations: str, output: Path) -> dict[str, int]:
     axes.pcolormesh(kind, cmap=colors, vmin=0, vmax=len(KINDS) - 1, edgecolors="0.9", lw=0.3)
     axes.invert_yaxis()
     axes.set_aspect("equal")
-    names = [name for s in spaces for name in s.class_names]
+    names = [name for s in spaces for name in drawable_names(s.class_names)]
+    if names != [name for s in spaces for name in s.class_names]:
+        figure.supxlabel(ID_NOTE, fontsize=7, color="0.4")
     ticks = np.arange(spaces.total) + 0.5
     axes.set_xticks(ticks, names, rotation=90, fontsize=7)
     axes.set_yticks(ticks, names, fontsize=7)
@@ -87,12 +90,11 @@ def draw(label_space: str, relations: str, output: Path) -> dict[str, int]:
         for line in (axes.axhline, axes.axvline):
             line(stop, color="0.3", lw=0.8)
         middle = (start + stop) / 2
+        title = title_of(s.name, s.display_name) or f"#{spaces.dataset_index(s.name)}"
         axes.text(
-            -0.3, middle, s.name, rotation=90, ha="right", va="center", fontsize=7, color="0.4"
+            -0.3, middle, title, rotation=90, ha="right", va="center", fontsize=7, color="0.4"
         )
-        axes.text(
-            middle, spaces.total + 0.3, s.name, ha="center", va="top", fontsize=7, color="0.4"
-        )
+        axes.text(middle, spaces.total + 0.3, title, ha="center", va="top", fontsize=7, color="0.4")
     handles = [Patch(fc=color, ec="0.5", label=name) for name, color in KINDS]
     figure.legend(handles=handles, loc="outside upper center", ncols=5, fontsize=8, frameon=False)
     with atomic_path(output) as temporary:

@@ -9,6 +9,12 @@ Examples:
   python tools/wilddash_submit.py --weights output/7ds/model_final.pth \
       --images wd_both_02/images --output submission.zip --device cuda --void unmapped threshold=0.4
 
+  # on four machines that share the folder, then once
+  python tools/wilddash_submit.py --weights model.pth --images wd_both_02/images \
+      --output submission.zip --shard 1/4      # 2/4, 3/4, 4/4
+  python tools/wilddash_submit.py --weights model.pth --images wd_both_02/images \
+      --output submission.zip --finish
+
   # any archive, also of another program
   python tools/wilddash_submit.py --check-only submission.zip --images wd_both_02/images
 

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from unilabel.core import reading
 from unilabel.core.errors import UniLabelError
 from unilabel.core.grid import CellGrid
-from unilabel.core.label_space import IGNORE
 from unilabel.core.projection import dataset_logits
-from unilabel.core.reading import class_rows, interpolated, read_constrained, read_labels
+from unilabel.core.reading import class_rows, interpolated, read_labels
 
 SIZES = [(13, 17), (1, 5), (40, 1), (3, 4), (64, 48)]
 
@@ -160,80 +159,3 @@ def test_a_foreign_label_that_leads_by_far_decides_nothing() -> None:
     assert read_labels(scores, ALIGNED, (1, 1), mapping, confidence=True).labels.item() == 1
     (_, rows), *_ = class_rows(scores, ALIGNED, (1, 1), mapping)
     assert rows.argmax(-1).item() == 1
-
-
-# --- answers that a person's labels allow ---
-
-
-def test_the_drawn_class_decides_which_unified_labels_may_win() -> None:
-    """One cell, three pixels. Class 0 may be 0 or 1, class 1 only 2, the rest nothing."""
-    scores = torch.tensor([0.0, 1.0, 9.0]).view(1, 3, 1, 1)
-    allowed = torch.tensor([[1, 1, 0], [0, 0, 1], [0, 0, 0]], dtype=torch.bool)
-    labels = torch.tensor([[0, 1, IGNORE]])
-    found = read_constrained(scores, ALIGNED, (1, 3), labels, allowed)
-    assert found.labels.tolist() == [[[1, 2, -1]]]  # 2 wins nowhere but in its own class
-    e = torch.tensor(1.0).exp()
-    expected = torch.tensor([[[e / (1 + e), 1.0, 0.0]]])
-    torch.testing.assert_close(found.confidence.float(), expected, atol=1e-3, rtol=0)
-
-
-def test_pixels_without_a_class_are_filled_from_the_last_row() -> None:
-    scores = torch.tensor([0.0, 1.0, 2.0]).view(1, 3, 1, 1)
-    allowed = torch.tensor([[1, 0, 0], [1, 1, 1]], dtype=torch.bool)
-    found = read_constrained(scores, ALIGNED, (1, 2), torch.tensor([[0, 7]]), allowed)
-    assert found.labels.tolist() == [[[0, 2]]]
-    assert found.confidence[0, 0, 0] == 1
-
-
-def test_classes_of_a_target_get_the_sum_of_their_allowed_labels() -> None:
-    """Weights 1, 1.5, 1, 3: column 0 has 1 + 1, column 1 has 1.5, the label 3 has no column."""
-    scores = torch.tensor([1.0, 1.5, 1.0, 3.0]).log().view(1, 4, 1, 1)
-    mapping = torch.tensor([[1, 0], [0, 1], [1, 0], [0, 0]], dtype=torch.bool)
-    allowed = torch.tensor(
-        [[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1], [1, 0, 1, 0]], dtype=torch.bool
-    )
-    labels = torch.tensor([[0, 1, 2, 3, IGNORE]])
-    found = read_constrained(scores, ALIGNED, (1, 5), labels, allowed, mapping)
-    assert found.labels.tolist() == [[[0, 1, -1, -1, 0]]]
-    expected = torch.tensor([[[2 / 3.5, 1.5 / 2.5, 3 / 6.5, 0.0, 1.0]]])
-    torch.testing.assert_close(found.confidence.float(), expected, atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("rows", [1, 7, 64])
-def test_constrained_answers_are_the_best_of_the_allowed(grid, rows, monkeypatch) -> None:
-    """Against masking all of it at full resolution, and whatever the height of a chunk."""
-    monkeypatch.setitem(reading._CHUNK_ELEMENTS, "cpu", 1)
-    monkeypatch.setattr(reading, "_MIN_ROWS", rows)
-    generator = torch.Generator().manual_seed(3)
-    scores, size, mapping = random_scores(1, 9, 5, 6), (31, 45), random_mapping(9, 4, 7)
-    allowed = torch.rand(6, 9, generator=generator) < 0.5
-    labels = torch.randint(0, 9, size, generator=generator)  # ids 5 to 8 have no class
-    p = plain_probabilities(scores, grid, size, None)[0].permute(1, 2, 0)  # (H, W, N)
-    p = p * allowed[labels.clamp(max=5)]
-    none = (~mapping.any(1))[:, None]
-    for links, columns in ((None, p), (mapping, p @ torch.cat([mapping, none], 1).double())):
-        found = read_constrained(scores, grid, size, labels, allowed, links)
-        total = columns.sum(-1)
-        assert torch.equal(found.labels[0] < 0, (total == 0) | (columns.argmax(-1) == 4)) or (
-            links is None
-        )
-        answer = torch.where(found.labels[0] < 0, columns.shape[-1] - 1, found.labels[0]).long()
-        chosen = columns.gather(-1, answer[..., None])[..., 0]
-        assert (columns.amax(-1) - chosen).max() < 1e-5
-        some = (total > 0) & (chosen > 0)
-        share = (chosen / total)[some]
-        torch.testing.assert_close(
-            found.confidence[0].double()[some & (found.labels[0] >= 0)],
-            share[(found.labels[0] >= 0)[some]],
-            atol=1e-3,
-            rtol=1e-3,
-        )
-
-
-def test_labels_of_another_size_are_refused() -> None:
-    scores, allowed = random_scores(1, 3, 4, 4), torch.ones(2, 3, dtype=torch.bool)
-    with pytest.raises(UniLabelError, match="do not fit"):
-        read_constrained(scores, ALIGNED, (8, 8), torch.zeros(8, 7), allowed)
-    with pytest.raises(UniLabelError, match="do not fit"):
-        read_constrained(scores, ALIGNED, (8, 8), torch.zeros(8, 8), allowed[:, :2])

@@ -50,6 +50,13 @@ def case(built: Path, tmp_path: Path) -> Callable[[str], Path]:
 Case = Callable[[str], Path]
 
 
+def test_every_case_has_a_test(built: Path) -> None:
+    names = {p.name for kind in ("labels", "files") for p in (built / kind).iterdir()}
+    text = Path(__file__).read_text()
+    assert len(names) == 43
+    assert {n for n in names if n.split("suffix_")[-1] not in text} == set()
+
+
 def change(folder: Path, **keys: object) -> None:
     """Add lines to a ``classes.json``, as its owner would."""
     path = folder / "classes.json"

@@ -17,7 +17,7 @@ from unilabel.core.synthetic import render_scene
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.folders import folder_source
 from unilabel.data.sources import load_sample
-from unilabel.demo_app.outputs import label_png, prediction_record
+from unilabel.demo_app.outputs import class_list, label_png, prediction_record
 from unilabel.predictor import Prediction, build_predictor
 
 pytestmark = pytest.mark.d2
@@ -205,6 +205,28 @@ def test_a_damaged_image_does_not_stop_the_others(
     assert "1 of 3 images failed" in capsys.readouterr().err
 
 
+def test_shards_write_what_one_run_writes(
+    demo: ModuleType, toy_weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def run(output: str, *more: str) -> int:
+        base = ["--weights", toy_weights, "--input", photos, "--output", tmp_path / output]
+        return demo.main([*map(str, base), *more])
+
+    assert run("whole") == 0
+    assert run("parts", "--shard", "2/2") == 0
+    assert run("parts", "--finish") == 2
+    assert "1 results are missing" in capsys.readouterr().err
+    assert run("parts", "--shard", "1/2") == 0
+    assert run("parts", "--finish") == 0
+    whole, parts = (
+        {p.name: p.read_bytes() for p in sorted((tmp_path / name).iterdir())}
+        for name in ("whole", "parts")
+    )
+    assert whole == parts
+    assert run("parts", "--shard", "3/2") == 2
+    assert "expected I/N" in capsys.readouterr().err
+
+
 def test_more_than_255_labels_need_16_bit(tmp_path: Path) -> None:
     count = 300
     labels = np.arange(count, dtype=np.int16).reshape(15, 20)
@@ -216,6 +238,9 @@ def test_more_than_255_labels_need_16_bit(tmp_path: Path) -> None:
         assert picture.mode.startswith("I")
         assert (np.array(picture) == labels).all()
     assert label_png(prediction, palette=True) == label_png(prediction)  # none for 16 bit
+    listed = class_list("unified", names, prediction.colors)
+    assert listed["ignore_values"] == [65535]  # 255 is a label here
+    assert class_list("unified", names[:255], prediction.colors[:255])["ignore_values"] == [255]
     record = prediction_record(prediction, "wide.png")
     assert len(record["labels"]) == count
     assert record["mean_confidence"] is None

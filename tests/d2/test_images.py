@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import runpy
 import struct
 from collections.abc import Callable
@@ -20,7 +21,13 @@ from folder_datasets import write_folder
 
 from unilabel.core.errors import UniLabelError
 from unilabel.data.folders import folder_source
-from unilabel.data.images import ImageReader, read_image
+from unilabel.data.images import (
+    ORIENTATION,
+    ImageReader,
+    orientation,
+    read_image,
+    shown_size,
+)
 from unilabel.data.inspection import folder_target, inspect_split
 from unilabel.data.sources import load_sample
 from unilabel.demo_app.images import decode_image
@@ -249,3 +256,36 @@ def test_reduction_of_every_path(tmp_path: Path, mode: str, reduction: int, cut:
     wanted = full.reshape(height, reduction, width, reduction, 3).mean((1, 3))
     assert small.shape == wanted.shape
     assert np.abs(small.astype(int) - wanted).mean() < 3
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_the_size_of_a_header_is_that_of_the_pixels(tmp_path: Path, turn: int, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = turn
+    path = tmp_path / f"photo.{suffix}"
+    picture("RGB").save(path, exif=exif)
+    width, height = shown_size(str(path))
+    assert read_image(str(path)).shape == (height, width, 3)
+    assert orientation(str(path)) == turn
+
+
+def test_headers_of_files_that_are_no_images_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"nothing")
+    with pytest.raises(UniLabelError, match=r"photo\.jpg cannot be read as an image"):
+        shown_size(str(path))
+
+
+READERS = {  # who decodes pictures
+    "data/images.py": "photos",
+    "data/label_files.py": "label maps",
+    "importers/rle.py": "bitmaps inside annotation files",
+    "submission/label_png.py": "result files, whose form is checked byte by byte",
+}
+
+
+def test_nobody_else_decodes_pictures() -> None:
+    for path in sorted((ROOT / "unilabel").rglob("*.py")):
+        calls = re.findall(r"\bImage\.open\(|\bimread\(|\bimdecode\(", path.read_text())
+        assert not calls or str(path.relative_to(ROOT / "unilabel")) in READERS, path

@@ -107,6 +107,20 @@ def crops_of(page: str) -> dict[str, str]:
     return json.loads(re.search(r"const crops = (\{.*?\});", page).group(1))
 
 
+def test_labels_of_one_dataset_alone_are_listed(job, totals) -> None:
+    """They are in no pair, so the page would not show them at all."""
+    space = job.labeller.predictor.label_space
+    evidence = collect(job.labeller, [], workers=1)
+    page = make_report(job, space, totals, evidence).page
+    names = [part.source.name for part in job.labeller.parts]
+    linked = torch.stack([space.mapping.class_of(n) >= 0 for n in names]).sum(0)
+    alone = [space.names[i] for i in (linked == 1).nonzero().flatten().tolist()]
+    part = page.partition("<h2>Labels of one dataset alone</h2>")[2].partition("</ul>")[0]
+    assert bool(alone) == bool(part)
+    listed = set(re.findall(r"([^:,>]+) \([^)]*\)", part))
+    assert {name.strip() for name in listed} == set(alone)
+
+
 def test_the_page(job, totals, monkeypatch) -> None:
     report = write_report(job, totals, workers=1)
     page = (job.output / "report.html").read_text(encoding="utf-8")

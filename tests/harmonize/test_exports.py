@@ -5,15 +5,22 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("detectron2")
 
+from unilabel.core.io import write_json
+from unilabel.core.label_space import default_color
 from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
 from unilabel.data.folders import folder_source
 from unilabel.data.sources import DatasetSource
 from unilabel.harmonize import exports
+from unilabel.harmonize.label_png import decode, encode
+from unilabel.harmonize.labelling import write_bytes
+from unilabel.harmonize.target import Target
+from unilabel.importers.links import place_file
 from unilabel.importers.prepare import Request, prepare
 from unilabel.importers.write import write
 
@@ -62,6 +69,27 @@ def test_read_back_by_the_importer(
         for stem, labels in ours.items():
             known = (labels != "") if folder == "yolo" else np.ones_like(labels, bool)
             assert (labels == theirs[stem])[known].mean() >= agreement
+
+
+def test_sixteen_bits_all_the_way(tmp_path: Path) -> None:
+    """300 labels: the folder's own maps, and COCO's numbers; a training names its limit."""
+    names = tuple(f"label {i}" for i in range(300))
+    target = Target("unified", names, tuple(map(default_color, range(300))), (), None)
+    values = np.arange(-1, 299, dtype=np.int16).reshape(15, 20)
+    root = tmp_path / "wide"
+    write_bytes(root / "labels/train/a.png", encode(values, target))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((15, 20, 3), np.uint8))
+    place_file(tmp_path / "a.png", root / "images/train/a.png", "copy")
+    write_json(root / "classes.json", target.to_dict("wide"))
+    write_json(root / "harmonize.json", {"settings": {"options": {"link": "copy"}}})
+    assert decode(root / "labels/train/a.png", target.ignore).tolist() == values.tolist()
+    exports.export(root, ["coco", "yolo"])
+    rgb = cv2.imread(str(root / "coco/annotations/panoptic_train/a.png"))[..., ::-1].astype(int)
+    assert (rgb[..., 0] + 256 * rgb[..., 1] == values + 1).all()
+    with pytest.raises(exports.UniLabelError, match="--also voc: 300 labels, at most 253"):
+        exports.export(root, ["voc"])
+    with pytest.raises(exports.UniLabelError, match="has 300 classes, expected 1 to 254"):
+        folder_source(str(root))
 
 
 def test_too_many_labels_for_voc(merged: Path, monkeypatch: pytest.MonkeyPatch) -> None:

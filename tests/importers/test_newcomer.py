@@ -80,7 +80,6 @@ def test_training_on_two_exports(pair: tuple[str, str], tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "train_net.py"]
     command += ["--config-file", "configs/quick/toy.yaml", "OUTPUT_DIR", str(output)]
     command += ["DATASETS.TOY", "False", "DATASETS.CUSTOM", str(folders), "SCHEDULE", SHORT]
-    command += ["TEXT.MODE", "name"]
     done = subprocess.run(
         command,
         cwd=ROOT,

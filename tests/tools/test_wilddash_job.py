@@ -13,6 +13,7 @@ from PIL import Image
 from wilddash_frames import WILDDASH, label, make_archive, official_stems, write_frames
 
 from unilabel.core.errors import UniLabelError
+from unilabel.data.shards import Shard
 from unilabel.submission.formats import get_benchmark
 from unilabel.submission.frames import Frame, frame_notes, list_frames
 from unilabel.submission.job import SubmissionJob
@@ -42,6 +43,36 @@ def test_an_interrupted_job_goes_on(benchmark: list[Frame], tmp_path: Path) -> N
     job.finish({}, allow_missing=False)
     assert output.read_bytes() == whole
     assert not job.work.exists()
+
+
+def test_shards_make_the_same_archive(benchmark: list[Frame], tmp_path: Path) -> None:
+    frames = benchmark[:10]
+    whole = make_archive(tmp_path / "whole.zip", frames).read_bytes()
+    output = tmp_path / "submission.zip"
+
+    def job(number: int = 1, count: int = 1) -> SubmissionJob:
+        return SubmissionJob(output, frames, WILDDASH, {"model": 1}, shard=Shard(number, count))
+
+    with job(3, 3) as third, job(1, 3) as first:  # beside each other
+        assert third.start(resume=False) == first.start(resume=False) == 0
+        assert [len(list(j.predict(label))) for j in (first, third)] == [4, 3]
+        with pytest.raises(UniLabelError, match="working on this output"), job():
+            pass  # the whole waits for its parts
+    last = job()
+    assert last.start(resume=True) == 7
+    with pytest.raises(UniLabelError, match=r"3 of 10 frames have no .*--shard I/N"):
+        last.require_all(allow_missing=False)
+    with last, pytest.raises(UniLabelError, match="working on this output"), job(2, 3):
+        pass  # a part does not join while all of it is being made
+    with job(2, 3) as second:
+        assert second.start(resume=False) == 0
+        assert len(list(second.predict(label))) == 3
+    last.require_all(allow_missing=False)
+    last.finish({}, allow_missing=False)
+    assert output.read_bytes() == whole
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "submission.json", "submission.zip", "whole.json", "whole.zip"
+    ]  # fmt: skip
 
 
 def test_killed_after_the_archive_was_put_in_place(benchmark: list[Frame], tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from unilabel.core.label_mapping import LabelMapping
@@ -116,6 +118,28 @@ def test_pictures_of_all_scripts_give_no_warning(space: UnifiedLabelSpace, tmp_p
     assert legend.shape[0] > with_legend(image, latin).shape[0]
     other = LabelSpace("x", tuple(f"n{i}" for i in range(11)), COLORS)
     assert sheet.shape[0] > contact_sheet([("1", image, label)], other).shape[0]
+
+
+def test_figures_of_the_tools_give_no_warning(
+    space: UnifiedLabelSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
+    import make_figure
+    import relation_figure
+
+    space.save(tmp_path / "label_space.json")
+    (tmp_path / "relations.json").write_text('{"relations": [], "overlaps": []}')
+    axis = Figure().subplots()
+    shown = Counter({(n, c): 1 / 11 for n, c in zip(SCRIPTS, COLORS, strict=True)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        files = [str(tmp_path / f"{name}.json") for name in ("label_space", "relations")]
+        relation_figure.draw(*files, tmp_path / "relations.png")
+        lines = make_figure.add_legend(axis, SCRIPTS, shown, 4)
+        axis.figure.savefig(tmp_path / "legend.png")
+    assert lines == 3
+    texts = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert {"#0", "человек", fonts.ID_NOTE} <= set(texts)
 
 
 def test_the_drawing_of_a_label_space_shows_ids_and_says_so(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import json
@@ -66,8 +67,19 @@ def write_json(path: str | os.PathLike[str], obj: Any, indent: int | None = 1) -
         temporary.write_text(text, encoding="utf-8")
 
 
+def decode_text(data: bytes, errors: str = "strict") -> str:
+    """Text of a file as editors write it: UTF-8, or UTF-16 and UTF-32 with a byte order mark.
+
+    Raises:
+        UnicodeDecodeError: it is none of these (not with ``errors="replace"``).
+    """
+    marks = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    marked = next((f"utf-{32 if len(m) == 4 else 16}" for m in marks if data.startswith(m)), "")
+    return data.decode(marked or "utf-8-sig", errors)
+
+
 def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_JSON_BYTES) -> Any:
-    """Read a UTF-8 JSON file.
+    """Read a JSON file, see :func:`decode_text`.
 
     Raises:
         UniLabelError: the file is missing, larger than ``max_bytes``, or not JSON.
@@ -83,7 +95,11 @@ def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_JSON_BYTES) -> 
     except OSError as error:
         raise UniLabelError(f"cannot read {file}: {error.strerror or error}.") from error
     try:
-        return json.loads(text.decode("utf-8-sig"))  # some editors write a byte order mark
+        return json.loads(decode_text(text))
+    except UnicodeDecodeError as error:
+        raise UniLabelError(
+            f"{file} is not valid JSON: it is not UTF-8 ({error}); save it as UTF-8."
+        ) from error
     except (ValueError, RecursionError) as error:  # ValueError: also numbers of too many digits
         raise UniLabelError(f"{file} is not valid JSON ({error}).") from error
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # torch would be slow to import for those who only read names
 
 UNIFIED = "unified"  # name of the unified label space among the answers of a model
 IGNORE = 255  # label of pixels without a class, everywhere inside the program
+IGNORE_WIDE = 65535  # the same in files of 16 bits
 MAX_CLASSES = 254  # label maps are 8-bit; 254 marks values without a meaning while they are decoded
 MAX_TEXT = 2000  # characters of a name or description
 
@@ -212,8 +213,9 @@ def _read_renamed(value: Any, source: str) -> tuple[tuple[str, str], ...]:
 
 def read_color(value: Any, where: str) -> tuple[int, int, int]:
     """Three integers 0..255 or "#rrggbb", or :class:`UniLabelError` naming ``where``."""
-    if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
-        value = list(bytes.fromhex(value[1:]))
+    if isinstance(value, str) and re.fullmatch(r"#([0-9a-fA-F]{3}){1,2}", value):
+        digits = value[1:] if len(value) == 7 else "".join(2 * digit for digit in value[1:])
+        value = list(bytes.fromhex(digits))
     ok = isinstance(value, list | tuple) and len(value) == 3
     if not ok or any(type(v) is not int or not 0 <= v <= 255 for v in value):
         raise UniLabelError(

@@ -25,10 +25,11 @@ from unilabel.core.upsampling import Axes, taps, upsampled_rows
 __all__ = [
     "ClassColumns",
     "Labels",
+    "argmax_last",
     "class_rows",
     "interpolated",
-    "read_constrained",
     "read_labels",
+    "row_chunks",
 ]
 
 # Upsampled scores held at a time: the cache of a CPU core; elsewhere enough work for a launch.
@@ -113,17 +114,18 @@ class ClassColumns:
 
         The softmax over all N has the same denominator for all classes, so it is not needed.
         """
-        return self.classes[_argmax(self.join(scores))]
+        return self.classes[argmax_last(self.join(scores))]
 
 
-def _argmax(scores: Tensor) -> Tensor:
+def argmax_last(scores: Tensor) -> Tensor:
     """Index of the largest score along the last axis; NumPy's is twice as fast as torch's."""
     if scores.device.type == "cpu" and not torch._C._is_tracing():
         return torch.from_numpy(scores.numpy().argmax(-1))
     return scores.argmax(-1)
 
 
-def _chunks(scores: Tensor, size: tuple[int, int]) -> Iterator[range]:
+def row_chunks(scores: Tensor, size: tuple[int, int]) -> Iterator[range]:
+    """Rows of an answer of H x W pixels that are read together, from (B, R, h, w) scores."""
     batch, channels = scores.shape[:2]
     budget = _CHUNK_ELEMENTS.get(scores.device.type, _CHUNK_ELEMENTS_ELSEWHERE)
     step = max(_MIN_ROWS, budget // max(batch * channels * size[1], 1))
@@ -161,16 +163,16 @@ def read_labels(
     certain = torch.empty(shape, dtype=torch.float16, device=scores.device) if confidence else None
     # the probability needs all channels, the label only those of classes
     needed = None if columns is None or confidence else columns.order
-    for rows in _chunks(scores, size):
+    for rows in row_chunks(scores, size):
         chunk = upsampled_rows(source, rows, size, axes, needed)  # (B, T, W, R)
         part = slice(rows.start, rows.stop)
         if certain is None:
-            labels[:, part] = _argmax(chunk) if columns is None else columns.best(chunk)
+            labels[:, part] = argmax_last(chunk) if columns is None else columns.best(chunk)
             continue
         total = chunk.logsumexp(-1)
         if columns is not None:
             chunk = columns.join(chunk[..., columns.order])
-        best = _argmax(chunk)
+        best = argmax_last(chunk)
         top = chunk.gather(-1, best[..., None])[..., 0]
         certain[:, part] = (top - total).exp().clamp(max=1).half()
         labels[:, part] = best if columns is None else columns.classes[best]
@@ -196,7 +198,7 @@ def class_rows(
     source = scores.detach().permute(0, 2, 3, 1)  # (B, h, w, R)
     axes = grid.axes((scores.shape[2], scores.shape[3]), size)
     classes = scores.shape[1] if mapping is None else mapping.shape[1]
-    for rows in _chunks(scores, size):
+    for rows in row_chunks(scores, size):
         chunk = upsampled_rows(source, rows, size, axes)  # (B, T, W, R)
         total = chunk.logsumexp(-1, keepdim=True)
         if columns is not None:
@@ -204,100 +206,6 @@ def class_rows(
             full[..., columns.classes] = columns.join(chunk[..., columns.order])
             chunk = full
         yield rows.start, chunk - total
-
-
-@torch.no_grad()
-def read_constrained(
-    scores: Tensor,
-    grid: CellGrid,
-    size: tuple[int, int],
-    labels: Tensor,
-    allowed: Tensor,
-    mapping: Tensor | None = None,
-) -> Labels:
-    """The most probable answer of every pixel among those that its own label allows.
-
-    Args:
-        scores: (1, N, h, w) logits of the unified labels.
-        grid: as for :func:`read_labels`.
-        size: (H, W) of the answer.
-        labels: (H, W) class ids 0..C-1 that a person drew; others have no class.
-        allowed: bool (C + 1, N), unified labels that a pixel of each class may be; the last row is
-            for pixels without a class.
-        mapping: bool (N, T) links, at most one per unified label: the answer is the column with the
-            largest sum of the probabilities of its allowed unified labels. Those without a link
-            take part together, and answer -1. None: the unified label itself.
-
-    Returns:
-        labels (1, H, W): answers, -1 where none is allowed; confidence: the probability of the
-        answer among the allowed ones, 1 where only one is, 0 where none is.
-
-    Raises:
-        UniLabelError: the sizes disagree.
-    """
-    if (*labels.shape,) != (*size,) or allowed.shape[1] != scores.shape[1]:
-        raise UniLabelError(
-            f"labels of {tuple(labels.shape)} pixels and {allowed.shape[1]} unified labels do not "
-            f"fit an answer of {tuple(size)} pixels from {scores.shape[1]} unified labels."
-        )
-    choices = [_Choice.among(row, mapping, scores) for row in allowed]
-    last = len(choices) - 1
-    source = scores.detach().permute(0, 2, 3, 1)  # (1, h, w, N)
-    axes = grid.axes((scores.shape[2], scores.shape[3]), size)
-    index = labels.to(scores.device).long()
-    index = torch.where((index >= 0) & (index < last), index, last)
-    only = torch.tensor([choice.answers[0] for choice in choices], device=scores.device)
-    found = only.to(torch.int16)[index]  # right where nothing is to be chosen
-    sure = (found >= 0).half()
-    for rows in _chunks(scores, size):
-        part = slice(rows.start, rows.stop)
-        present = [c for c in index[part].unique().tolist() if choices[c].columns is not None]
-        if not present:
-            continue
-        chunk = upsampled_rows(source, rows, size, axes)[0]  # (T, W, N)
-        for row in present:
-            where = index[part] == row
-            found[part][where], sure[part][where] = choices[row].decide(chunk[where])
-    return Labels(found[None], sure[None])
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What pixels of one class may be.
-
-    Attributes:
-        nodes: channels of the unified labels that take part.
-        answers: the answers, at least one; -1 stands for none.
-        columns: how the channels make up the answers; None: there is nothing to choose.
-    """
-
-    nodes: Tensor
-    answers: list[int]
-    columns: ClassColumns | None
-
-    @classmethod
-    def among(cls, allowed: Tensor, mapping: Tensor | None, scores: Tensor) -> _Choice:
-        nodes = allowed.cpu().nonzero().flatten()
-        each = nodes
-        if mapping is not None:
-            links = mapping.cpu()[nodes]
-            each = torch.where(links.any(1), links.int().argmax(1), -1)
-        answers = each.unique()
-        if len(answers) < 2:
-            return cls(nodes, answers.tolist() or [-1], None)
-        members = each[:, None] == answers
-        nodes = nodes.to(scores.device)
-        return cls(nodes, answers.tolist(), ClassColumns.from_mapping(members, scores[:, nodes]))
-
-    def decide(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """(P, N) scores -> (P,) int16 answers and their float16 probabilities."""
-        assert self.columns is not None
-        joined = self.columns.join(scores[:, self.nodes[self.columns.order]])
-        best = _argmax(joined)
-        top = joined.gather(-1, best[:, None])[:, 0]
-        sure = (top - joined.logsumexp(-1)).exp().clamp(max=1).half()
-        answers = torch.tensor(self.answers, dtype=torch.int16, device=scores.device)
-        return answers[self.columns.classes[best]], sure
 
 
 def interpolated(source: Tensor, size: tuple[int, int], axes: Axes) -> Tensor:

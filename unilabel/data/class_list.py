@@ -143,17 +143,26 @@ def nearest(name: str, known: Mapping[str, Any] | tuple[str, ...] | list[str]) -
 
 
 def _in_full(data: Any, path: Path) -> dict[str, Any]:
-    """Short forms, {"0": "road"} or ["road"], as the long one; named after the folder."""
+    """Short forms as the long one; named after the folder.
+
+    They are ["road"], {"0": "road"}, {"road": 0} and {"road": "#804080"}.
+    """
     if isinstance(data, list) and data and all(isinstance(v, str) for v in data):
         data = {str(i): name for i, name in enumerate(data)}
+    if isinstance(data, dict) and data and not data.keys() & set(KEYS):
+        if all(type(v) is int for v in data.values()):
+            entries = [{"id": number, "name": name} for name, number in data.items()]
+            data = {"classes": sorted(entries, key=lambda e: e["id"])}
+        elif all(_is_color(v) for v in data.values()):
+            data = {"classes": [{"name": k, "color": v, "values": [v]} for k, v in data.items()]}
     if isinstance(data, dict) and data and all(re.fullmatch(r"\d{1,5}", str(k)) for k in data):
         entries = [{"id": int(k), "name": v} for k, v in data.items()]
         data = {"classes": sorted(entries, key=lambda e: e["id"])}
     if not isinstance(data, dict) or not isinstance(data.get("classes"), list):
         _known(data if isinstance(data, dict) else {}, KEYS, str(path))
         raise UniLabelError(
-            f'{path}: expected an object with "name" and a list "classes", or the short form '
-            '{"0": "road", "1": "car"}.'
+            f'{path}: expected an object with "name" and a list "classes", or a short form: '
+            '{"0": "road", "1": "car"}, {"road": 0}, {"road": "#804080"} or ["road", "car"].'
         )
     return {"name": path.resolve().parent.name, **data}
 
@@ -198,21 +207,38 @@ def _space_ignore(data: dict[str, Any], classes: int) -> int:
 
 
 def _ids_or_colors(value: Any, where: str) -> list[Any]:
-    """Ids as integers, colours as tuples."""
+    """Ids as integers, "128..255" as all of them, colours as tuples."""
     if value is None:
         return []
-    found = []
+    found: list[Any] = []
     for item in value if isinstance(value, list) else [value]:
-        if type(item) is int and 0 <= item <= _MAX_ID:
-            found.append(item)
-        elif isinstance(item, str | list):
+        span = _span(item)
+        if span:
+            found.extend(span)
+        elif _is_color(item):
             found.append(read_color(item, where))
         else:
             raise UniLabelError(
-                f'{where}: {item!r} is neither an id of 0..{_MAX_ID} nor a colour ("#rrggbb" or '
-                "[red, green, blue])."
+                f"{where}: {item!r} is neither an id of 0..{_MAX_ID}, nor a range of them "
+                '("128..255"), nor a colour ("#rrggbb" or [red, green, blue]).'
             )
     return found
+
+
+def _span(item: Any) -> range:
+    """The ids that an entry means; none where it means something else."""
+    found = re.fullmatch(r"(\d{1,5})(?:\.\.(\d{1,5}))?", str(item)) if item is not True else None
+    if not found or not isinstance(item, int | str):
+        return range(0)
+    first, last = int(found[1]), int(found[2] or found[1])
+    return range(first, last + 1) if last <= _MAX_ID else range(0)
+
+
+def _is_color(value: Any) -> bool:
+    try:
+        return bool(read_color(value, ""))
+    except UniLabelError:
+        return False
 
 
 def _table(

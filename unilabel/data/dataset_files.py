@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,11 @@ logger = logging.getLogger(__name__)
 KeyRule = Callable[[str, str], "str | None"]
 # (dataset folder, split, all keys found) -> the keys that belong to the split.
 SplitRule = Callable[[Path, str, "set[str]"], "set[str]"]
+
+
+def plain(name: str) -> str:
+    """A name whatever its case and the way in which its accents are stored (macOS has its own)."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def same_key(stem: str, split: str) -> str | None:

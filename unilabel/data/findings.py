@@ -50,11 +50,13 @@ class LabelFacts:
         pixels: (C + 1,) pixels of each class, ignored ones last.
         touches: share of the other classes in the map that class 0 borders on.
         core: pixels of class 0 further than 2 pixels from its edge.
+        square: it is as wide as high.
     """
 
     pixels: np.ndarray
     touches: float
     core: int
+    square: bool = False
 
 
 @dataclass
@@ -80,13 +82,16 @@ class SplitFacts:
     orientations: set[int] = field(default_factory=set)
 
     def add(self, facts: LabelFacts, turn: int = 1) -> None:
-        """Count one label map and the EXIF orientation of its photo."""
+        """Count one label map and the EXIF orientation of its photo.
+
+        A quarter turn shows in the size of a photo, unless it is square.
+        """
         self.pixels = self.pixels + facts.pixels
         self.maps += 1
         self.with_first += bool(facts.pixels[0])
         self.touches += facts.touches
         self.core += facts.core
-        if turn in (2, 3, 4):
+        if turn in (2, 3, 4) or (turn > 4 and facts.square):
             self.turned += 1
             self.orientations.add(turn)
 
@@ -96,13 +101,14 @@ def label_facts(label: np.ndarray, classes: int) -> LabelFacts:
     counts = np.bincount(label.reshape(-1), minlength=256)
     pixels = np.append(counts[:classes], counts[IGNORE])
     others = np.count_nonzero(pixels[1:-1])
+    square = label.shape[0] == label.shape[1]
     if not pixels[0] or others < _MIN_CLASSES - 1:
-        return LabelFacts(pixels, 0.0, int(pixels[0]))
+        return LabelFacts(pixels, 0.0, int(pixels[0]), square)
     first = (label == 0).astype(np.uint8)
     ring = cv2.dilate(first, np.ones((3, 3), np.uint8)) - first
     touched = np.bincount(label[ring > 0], minlength=256)[1:classes]
     core = cv2.erode(first, np.ones((5, 5), np.uint8), borderValue=1)
-    return LabelFacts(pixels, np.count_nonzero(touched) / others, int(core.sum()))
+    return LabelFacts(pixels, np.count_nonzero(touched) / others, int(core.sum()), square)
 
 
 def find_all(

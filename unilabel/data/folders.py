@@ -7,14 +7,20 @@ each folder, with counts, the first names and the line of ``classes.json`` that 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from unilabel.core.errors import UniLabelError
 from unilabel.data.class_list import ClassList, read_class_list
-from unilabel.data.dataset_files import PairedFiles, walk_files
+from unilabel.data.folder_split import (
+    FolderSplit,
+    counted,
+    first_names,
+    import_cure,
+    same_names,
+    walk_own,
+)
 from unilabel.data.images import IMAGE_SUFFIXES, ImageReader
 from unilabel.data.label_files import LABEL_SUFFIXES
 from unilabel.data.sources import SPLITS, DatasetSource, Sample, resolve_folder
@@ -24,8 +30,6 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
 }
-_NAMES = 3  # file names that a line shows
-_JUNK = {"thumbs.db", "desktop.ini"}
 
 
 def folder_source(folder: str) -> DatasetSource:
@@ -79,7 +83,8 @@ class FolderFiles:
             raise UniLabelError(
                 f"dataset {self.classes.space.name!r} has no images to train on: none in "
                 f"{self._base('images', split)[0]}; expected files {', '.join(IMAGE_SUFFIXES)} "
-                "there, and label maps of the same names below labels."
+                "there, and label maps of the same names below labels. If they are arranged in "
+                f"another way, {import_cure(self.root)}."
             )
         return found.samples()
 
@@ -98,9 +103,9 @@ class FolderFiles:
         image_base, image_known = self._base("images", split)
         label_base, label_known = self._base("labels", split)
         images = _by_key(image_base, IMAGE_SUFFIXES, "") if image_known else {}
-        labels = (
-            _by_key(label_base, LABEL_SUFFIXES, self.classes.label_suffix) if label_known else {}
-        )
+        suffix = self.classes.label_suffix
+        labels = _by_key(label_base, LABEL_SUFFIXES, suffix) if label_known else {}
+        labels = same_names(labels, images)
         keys = set(images) | set(labels)
         wanted = keys if choice is None else choice.select(Path(self.root), split, keys)
         return FolderSplit(
@@ -116,7 +121,16 @@ class FolderFiles:
     def remarks(self) -> list[str]:
         """What is not used, one line for each folder, and that there is nothing to evaluate on."""
         lines = [line for kind in ("images", "labels") for line in self._unused(kind)]
-        if not self.scan("val").wanted:
+        choice = self.classes.split
+        wanted = [self.scan(split).wanted for split in SPLITS]
+        both = sorted(wanted[0] & wanted[1]) if choice is not None and choice.lists else []
+        if both:
+            lines.append(
+                f"dataset {self.classes.space.name!r}: {counted(len(both), 'photo')} "
+                f"{'stands' if len(both) == 1 else 'stand'} in the lists of train and of val, so "
+                f"scores on val are too good: {first_names(both)}."
+            )
+        if not wanted[1]:
             lines.append(
                 f"dataset {self.classes.space.name!r} has no val part: it is trained on and not "
                 f'evaluated. A part of its files becomes val with "split": {{"val": 0.2, "by": '
@@ -146,7 +160,7 @@ class FolderFiles:
             )
 
     def _top(self, kind: str) -> Path:
-        return Path(self.root) / kind
+        return _one_folder(Path(self.root), (kind,)) or Path(self.root) / kind
 
     def _base(self, kind: str, split: str) -> tuple[str, bool]:
         """The folder of a split's files, and whether it may hold some."""
@@ -174,7 +188,7 @@ class FolderFiles:
                 used |= {p for k, p in table.items() if not lists or k in scan.wanted}
         groups: dict[tuple[str, str], list[str]] = {}
         top = str(self._top(kind))
-        for path in _walk(top):
+        for path in walk_own(top):
             if path in used:
                 continue
             below = os.path.relpath(path, top).split(os.sep)
@@ -182,145 +196,38 @@ class FolderFiles:
             lower = path.lower()
             if not lower.endswith(suffixes):
                 why = f"no {'image' if kind == 'images' else 'label'} format that is read"
-            elif suffix and not os.path.splitext(path)[0].endswith(suffix):
+            elif suffix and not os.path.splitext(lower)[0].endswith(suffix.lower()):
                 why = f'their names do not end in "{suffix}" ("label_suffix")'
             else:
                 why = "in no part of the dataset (train or val)"
             groups.setdefault((place, why), []).append(path)
         for (place, why), paths in groups.items():
             yield (
-                f"dataset {self.classes.space.name!r}: {_count(len(paths), 'file')} in {place} "
-                f"{'is' if len(paths) == 1 else 'are'} not used ({why}): {_first(paths)}."
+                f"dataset {self.classes.space.name!r}: {counted(len(paths), 'file')} in {place} "
+                f"{'is' if len(paths) == 1 else 'are'} not used ({why}): {first_names(paths)}."
             )
-
-
-@dataclass(frozen=True)
-class FolderSplit(PairedFiles):
-    """One split of an own folder; what is missing is told in one line for each folder."""
-
-    classes_file: str = ""
-
-    def missing_labels(self) -> list[str]:
-        """The line about images without a label, if there are any."""
-        lonely = sorted(k for k in self.wanted if k in self.images and k not in self.labels)
-        if not lonely:
-            return []
-        names = _first(self.images[k] for k in lonely)
-        return [
-            f"dataset {self.dataset!r}: {_count(len(lonely), 'image')} in {self.image_place} "
-            f"{'has' if len(lonely) == 1 else 'have'} no label in {self.label_place}: {names}; "
-            f"{self._cure_for_labels(lonely)}"
-        ]
-
-    def missing_images(self) -> list[str]:
-        """The lines about labels, and entries of a list, without an image.
-
-        There is none where that of :meth:`missing_labels` tells the cure for both.
-        """
-        listed = sorted(k for k in self.wanted if k not in self.images and k not in self.labels)
-        lonely = self._lonely_labels()
-        lines = []
-        if lonely and self._suffix() is None:
-            lines.append(
-                f"dataset {self.dataset!r}: {_count(len(lonely), 'label')} in {self.label_place} "
-                f"{'has' if len(lonely) == 1 else 'have'} no image in {self.image_place}: "
-                f"{_first(self.labels[k] for k in lonely)}; add the images or move the labels away"
-            )
-        if listed:
-            lines.append(
-                f"dataset {self.dataset!r}: {_count(len(listed), 'entry', 'entries')} of the list "
-                f"of its split {'has' if len(listed) == 1 else 'have'} no image below "
-                f"{self.image_place}: {_first(listed)}; correct the list or add the images"
-            )
-        return lines
-
-    def samples(self) -> list[Sample]:
-        """All samples.
-
-        Raises:
-            UniLabelError: a file is missing.
-        """
-        missing = self.missing_labels() + self.missing_images()
-        if missing:
-            raise UniLabelError(". ".join(missing) + ".")
-        return self.complete()
-
-    def _lonely_labels(self) -> list[str]:
-        return sorted(k for k in self.wanted if k in self.labels and k not in self.images)
-
-    def _suffix(self) -> str | None:
-        """What the names of most unpaired labels have behind the name of an image."""
-        endings: Counter[str] = Counter()
-        for key in self._lonely_labels():
-            for end in range(len(key) - 1, 0, -1):
-                if key[:end] in self.images:
-                    endings[key[end:]] += 1
-                    break
-        ending, count = endings.most_common(1)[0] if endings else ("", 0)
-        return ending if "/" not in ending and 2 * count > len(self._lonely_labels()) else None
-
-    def _cure_for_labels(self, lonely: list[str]) -> str:
-        suffix = self._suffix()
-        if suffix is not None:
-            return (
-                f'the names of the labels end in "{suffix}": add "label_suffix": "{suffix}" to '
-                f"{self.classes_file}, or rename them"
-            )
-        if not os.path.isdir(self.label_place):
-            return "there is no such folder of labels: add it, with label maps of the same names"
-        others = Counter(os.path.splitext(p)[1].lower() for p in _walk(self.label_place))
-        for known in LABEL_SUFFIXES:
-            others.pop(known, None)
-        if not self.labels and others:
-            kind, count = others.most_common(1)[0]
-            return f"there are {count} files {kind} instead: {_other_form(kind)}"
-        names = {os.path.basename(k) for k in self._lonely_labels()}
-        if any(os.path.basename(k) in names for k in lonely):
-            return (
-                "labels of these names lie in other subfolders: use the same subfolders for images "
-                "and labels"
-            )
-        return "add the labels or move the images away"
-
-
-def _other_form(suffix: str) -> str:
-    if suffix == ".npy":
-        return (
-            "NumPy arrays are not read, save each as PNG, for example with "
-            "PIL.Image.fromarray(numpy.load(file).astype('uint8')).save(name + '.png')"
-        )
-    if suffix in IMAGE_SUFFIXES:
-        return "this format changes ids when it is saved; write the labels as PNG from their source"
-    return (
-        f"expected label maps {', '.join(LABEL_SUFFIXES)}; annotations of other forms are "
-        "converted by tools/import_dataset.py"
-    )
 
 
 def _split_folder(top: Path, split: str) -> Path | None:
-    """The subfolder of a split by any of its names.
+    """The subfolder of a split by any of its names."""
+    return _one_folder(top, ALIASES[split])
+
+
+def _one_folder(top: Path, names: tuple[str, ...]) -> Path | None:
+    """The subfolder of one of the names, in capitals or not.
 
     Raises:
         UniLabelError: there are two.
     """
     try:
-        found = [
-            p for p in sorted(top.iterdir()) if p.name.lower() in ALIASES[split] and p.is_dir()
-        ]
+        found = [p for p in sorted(top.iterdir()) if p.name.lower() in names and p.is_dir()]
     except OSError:
         return None
     if len(found) > 1:
         raise UniLabelError(
-            f"{found[0]} and {found[1]} would both be the split {split!r}; rename one of them."
+            f"{found[0]} and {found[1]} would both be the folder {names[0]!r}; rename one of them."
         )
     return found[0] if found else None
-
-
-def _walk(folder: str) -> Iterator[str]:
-    for path in sorted(walk_files(folder)):
-        below = path[len(folder) + 1 :].split(os.sep)
-        if below[-1].lower() not in _JUNK and not any(part.startswith(".") for part in below):
-            yield path
 
 
 def _by_key(base: str, suffixes: tuple[str, ...], ending: str) -> dict[str, str]:
@@ -330,9 +237,9 @@ def _by_key(base: str, suffixes: tuple[str, ...], ending: str) -> dict[str, str]
         UniLabelError: two files have one key.
     """
     found: dict[str, str] = {}
-    for path in _walk(base):
+    for path in walk_own(base):
         stem, suffix = os.path.splitext(path)
-        if suffix.lower() not in suffixes or not stem.endswith(ending):
+        if suffix.lower() not in suffixes or not stem.lower().endswith(ending.lower()):
             continue
         key = stem[len(base) + 1 : len(stem) - len(ending)].replace(os.sep, "/")
         if key in found:
@@ -342,12 +249,3 @@ def _by_key(base: str, suffixes: tuple[str, ...], ending: str) -> dict[str, str]
             )
         found[key] = path
     return found
-
-
-def _first(names: Iterable[str]) -> str:
-    names = [os.path.basename(n) for n in names]
-    return ", ".join(names[:_NAMES]) + (", ..." if len(names) > _NAMES else "")
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

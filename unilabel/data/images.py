@@ -9,10 +9,12 @@ animations, bands that no file format calls a colour or transparency, and pictur
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zlib
 from dataclasses import dataclass
+from typing import IO
 
 import cv2
 import numpy as np
@@ -193,13 +195,44 @@ class ImageReader:
 read_image = ImageReader()
 
 
+def image_header(file: str | os.PathLike[str] | IO[bytes], name: str) -> tuple[int, int, int]:
+    """Width, height and EXIF orientation (1: upright) of an image as it is stored.
+
+    Args:
+        file: path or content; the pixels are not decoded.
+        name: how to call it in messages.
+
+    Raises:
+        UniLabelError: it is no image of a format that is read.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            turn = image.getexif().get(ORIENTATION, 1)
+            turn = turn if type(turn) is int and 1 <= turn <= 8 else 1
+            width, height = image.size
+            if image.format == "TIFF" and turn >= 5:  # its decoder gives the size as it is shown
+                width, height = height, width
+            return width, height, turn
+    except DAMAGE as error:
+        raise UniLabelError(f"{name} cannot be read as an image: {error}.") from error
+
+
 def orientation(path: str) -> int:
     """EXIF orientation of an image file, 1 (upright) where it has none or cannot be read."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            return int(image.getexif().get(ORIENTATION, 1))
-    except DAMAGE:
+        return image_header(path, path)[2]
+    except UniLabelError:
         return 1
+
+
+def shown_size(path: str) -> tuple[int, int]:
+    """(width, height) of an image as it is shown, from its header alone.
+
+    Raises:
+        UniLabelError: the file is no image.
+    """
+    width, height, turn = image_header(path, path)
+    return (height, width) if turn >= 5 else (width, height)
 
 
 def _check_bands(data: np.ndarray, name: str, max_pixels: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Label files as stored: the ids or colours of PNG, TIFF and BMP files.
+"""Label files as stored: the ids or colours of PNG, TIFF, BMP and GIF files.
 
 A label file must be read exactly: no value may be stretched, averaged or turned. ``read_id_png`` is
 the strict form for datasets whose files are 8-bit ids.
@@ -20,9 +20,9 @@ from unilabel.data.headers import MAX_PIXELS
 from unilabel.data.images import DAMAGE, decode_with_opencv
 from unilabel.data.tiff_tags import read_tiff_tags
 
-LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-_FORMATS = ("PNG", "TIFF", "BMP")
-_EXPECTED = "expected a PNG, TIFF or BMP of class ids or of class colours"
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
+_EXPECTED = "expected a PNG, TIFF, BMP or GIF of class ids or of class colours"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def decode_label(data: np.ndarray, path: str, max_pixels: int = MAX_PIXELS) -> L
             raise UniLabelError(
                 f"{path} holds colours of 16 bits per channel, {_EXPECTED} of 8 bits; save it so."
             )
-    elif not data[:4].tobytes().startswith((b"II", b"MM", b"BM")):
+    elif not data[:4].tobytes().startswith((b"II", b"MM", b"BM", b"GIF8")):
         raise UniLabelError(
             f"{path} cannot be decoded as a label map ({data.size} bytes): it is "
             f"{headers.kind_of(data)}, {_EXPECTED}; write it again from its source (lossy formats "
@@ -137,11 +137,15 @@ def _with_pillow(data: np.ndarray, path: str, max_pixels: int) -> LabelImage:
             bits = tags.bits
     image = Image.open(io.BytesIO(data.tobytes()), formats=_FORMATS)
     headers.check_size(image.width, image.height, path, "a label map", max_pixels)
+    if image.format == "GIF" and image.n_frames > 1:  # type: ignore[attr-defined]
+        raise headers.animated(path, image.n_frames)  # type: ignore[attr-defined]
     image.load()
     if image.mode == "1":
         return LabelImage(np.array(image, np.uint8))
     if image.mode == "P":
         colors = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        if image.format == "GIF" and (colors == colors[:, :1]).all():
+            return LabelImage(colors[np.array(image), 0])  # GIF has no greys but in a palette
         return LabelImage(np.array(image, np.uint8), palette=colors)
     if image.mode == "L":  # decoders stretch 2 and 4 bits to 0..255
         ids = np.array(image, np.uint8)

@@ -6,13 +6,15 @@ A share is drawn by a hash of the names, so it is the same on every machine and 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.io import decode_text
 
 _FORMS = '{"val": 0.2}, {"val": 0.2, "by": "folder"}, or {"train": "train.txt", "val": "val.txt"}'
 
@@ -67,24 +69,32 @@ class SplitChoice:
 
     def _listed(self, path: Path, keys: set[str]) -> set[str]:
         try:
-            text = path.read_text(encoding="utf-8-sig", errors="replace")
+            text = decode_text(path.read_bytes(), "replace")
         except OSError as error:
             raise UniLabelError(
                 f'{self.source}: "split" names {path}, which cannot be read '
                 f"({error.strerror or error})."
             ) from error
-        return {_key_of(line.strip(), keys) for line in text.splitlines() if line.strip()}
+        lines = (line.strip() for line in text.splitlines())
+        names = Counter(key.rpartition("/")[2] for key in keys)
+        known = {key: key for key in keys}
+        for key in keys:  # the name alone will do where no other folder has it
+            name = key.rpartition("/")[2]
+            if names[name] == 1:
+                known.setdefault(name, key)
+        return {_key_of(line, known) for line in lines if line and not line.startswith("#")}
 
 
-def _key_of(line: str, keys: set[str]) -> str:
+def _key_of(line: str, known: Mapping[str, str]) -> str:
     """The key that a line means: a name or path, with or without suffix, perhaps more words."""
-    for words in (line, line.split()[0]):
+    line = line.strip("\"'") or line
+    for words in (line, re.split(r"[,;]", line)[0].strip("\"' "), line.split()[0]):
         parts = words.replace("\\", "/").split("/")
         for start in range(len(parts)):
             path = "/".join(parts[start:])
             for candidate in (path, path.rpartition(".")[0]):
-                if candidate in keys:
-                    return candidate
+                if candidate in known:
+                    return known[candidate]
     return line.split()[0]
 
 

@@ -102,9 +102,15 @@ class ValueDecoder:
         order = np.argsort(-counts, kind="stable")
         found = [(int(codes[i]), 100 * counts[i] / counts.sum()) for i in order]
         seen = ", ".join(f"{hex_color(c)} ({s:.1f} %)" for c, s in found[:_SHOWN])
+        soft = ""
+        if len(found) > self.classes.space.num_classes + _SHOWN:
+            soft = (
+                " So many come from soft edges (resizing with interpolation, JPEG): write the "
+                "labels again from their source, with hard edges. Then say"
+            )
         return UnknownLabelError(
             f"{path} holds colours, but {self.classes.path} says ids for the classes of {name!r}. "
-            f"{len(found)} colours occur: {seen}. Say which colour is which class:\n"
+            f"{len(found)} colours occur: {seen}.{soft or ' Say'} which colour is which class:\n"
             + self._color_lines([c for c, _ in found])
         )
 
@@ -147,8 +153,20 @@ class ValueDecoder:
     def _lines(self, found: list[int], value: int) -> str:
         """The lines of ``classes.json`` under which the file would be read."""
         names = self.classes.space.class_names
+        if len(found) > len(names) + _SHOWN and found[-1] <= IGNORE:
+            return self._smooth(found)
         seen = f"This file holds {ranges(found)}. "
         rest = [v for v in found if v not in self.classes.ignored]
+        if found[-1] > IGNORE and not any(v % 257 for v in found):
+            return (
+                f"{seen}They look like ids of 8 bits that were stretched to 16. If so, write\n"
+                + "\n".join(
+                    f'  {{"name": "{name}", "values": [{257 * i}]}},'
+                    for i, name in enumerate(names[:_SHOWN])
+                )
+                + ("\n  ..." if len(names) > _SHOWN else "")
+                + '\n  "ignore_values": [65535]'
+            )
         if len(names) == 1 and set(found) <= {0, 1}:
             return (
                 f"{seen}Is 0 the background and 1 the class? Then write\n"
@@ -162,12 +180,32 @@ class ValueDecoder:
                 + self._pairs([*range(1, len(names) + 1)])
                 + '\n  "ignore_values": [0]'
             )
-        if len(rest) == len(names):
-            return f"{seen}If the classes have these ids in this order, write\n" + self._pairs(rest)
+        for values in (rest, found):  # 255 may be the last class
+            if len(values) == len(names) and not (values == found and self.classes.says_ignored):
+                ordered = f"{seen}If the classes have these ids in this order, write\n"
+                return ordered + self._pairs(values)
         return (
             f"{seen}To read it, give the ids of each class, "
             f'{{"name": "{names[-1]}", "values": [{len(names) - 1}, {value}]}} for example, or add '
-            f'"ignore_values": [{value}].'
+            f'"ignore_values": [{value}]. Ids that nobody chose come from resizing with '
+            "interpolation: then write the labels again from their source."
+        )
+
+    def _smooth(self, found: list[int]) -> str:
+        """What to do about a mask with soft edges."""
+        names = self.classes.space.class_names
+        seen = (
+            f"This file holds {len(found)} values from {found[0]} to {found[-1]}: soft edges, from "
+            "resizing with interpolation, a soft brush or JPEG. Write the labels again from their "
+            "source, with hard edges"
+        )
+        if len(names) > 2:
+            return f"{seen}."
+        pair = names if len(names) == 2 else ("background", names[0])
+        return (
+            f"{seen}, or cut the values in the middle:\n"
+            f'  {{"name": "{pair[0]}", "values": ["0..127"]}}, '
+            f'{{"name": "{pair[1]}", "values": ["128..255"]}}'
         )
 
     def _pairs(self, values: list[int]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unilabel.core.label_space import IGNORE, UNIFIED
+from unilabel.core.label_space import IGNORE, IGNORE_WIDE, UNIFIED
 from unilabel.predictor import NO_CLASS, Prediction
 from unilabel.visual.label_png import id_png
 
@@ -20,9 +20,13 @@ def label_png(prediction: Prediction, palette: bool = False) -> bytes:
         palette: with the colours of the labels (8 bit only); else grey, from which a web page can
             read the ids.
     """
-    wide = len(prediction.names) > 255
-    ids = prediction.labels.astype(np.uint16 if wide else np.uint8)
+    ids = prediction.labels.astype(np.uint16 if _wide(prediction.names) else np.uint8)
     return id_png(ids, prediction.colors if palette else ())
+
+
+def _wide(names: Sequence[str]) -> bool:
+    """Whether label maps need 16 bits."""
+    return len(names) > 255
 
 
 def class_list(
@@ -55,7 +59,7 @@ def class_list(
         "name": name,
         "display_name": display_name or name,
         "classes": classes,
-        "ignore_values": void or [IGNORE],
+        "ignore_values": void or [IGNORE_WIDE if _wide(names) else IGNORE],
     }
 
 

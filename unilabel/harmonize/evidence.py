@@ -22,7 +22,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from unilabel.core.reading import read_constrained, read_labels
+from unilabel.core.constrained import read_constrained
+from unilabel.core.reading import read_labels
 from unilabel.data.parallel import run_parallel
 from unilabel.data.sources import load_sample
 from unilabel.harmonize.choices import Choices

@@ -20,6 +20,7 @@ from unilabel import __version__
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json, write_json
 from unilabel.data.parallel import run_parallel
+from unilabel.data.shards import Shard
 from unilabel.harmonize.labelling import Labeller
 from unilabel.harmonize.photos import Photo
 
@@ -47,7 +48,7 @@ class HarmonizeJob:
         output: Path,
         labeller: Labeller,
         photos: Sequence[Photo],
-        weights: dict[str, str],
+        weights: Sequence[dict[str, str]],
         side_files: dict[str, Callable[[Path], None]],
     ) -> None:
         """What is to be made; nothing is written yet.
@@ -56,7 +57,7 @@ class HarmonizeJob:
             output: the folder.
             labeller: labels the photos.
             photos: of all shards.
-            weights: name and digest of the model file.
+            weights: name and digest of the model's file, and of further ones.
             side_files: name -> function that writes it, such as ``label_space.json``.
         """
         self.output = output
@@ -69,7 +70,8 @@ class HarmonizeJob:
             "schema": SCHEMA,
             "version": VERSION,
             "unilabel": __version__,
-            "weights": weights,
+            "weights": weights[0],
+            **({"averaged_with": list(weights[1:])} if len(weights) > 1 else {}),
             "label_space": space.mapping.checksum(),
             "space": labeller.target.name,
             "labels": _digest(labeller.target.names),
@@ -127,12 +129,12 @@ class HarmonizeJob:
             save(self.output / name)
         write_json(file, self.settings)
 
-    def run(self, workers: int, shard: tuple[int, int] = (1, 1)) -> int:
+    def run(self, workers: int, shard: Shard = Shard()) -> int:  # noqa: B008  (frozen)
         """Make the photos of a shard that are not there yet.
 
         Args:
             workers: processes; each computes with one thread, so that all give the same bytes.
-            shard: which of how many, from 1.
+            shard: which of the photos.
 
         Returns:
             number of photos that were made.
@@ -140,8 +142,7 @@ class HarmonizeJob:
         Raises:
             UniLabelError: photos could not be made; the others of the shard are kept.
         """
-        first, step = shard
-        todo = [i for i in range(first - 1, len(self.photos), step) if not self._done(i)]
+        todo = [i for i in shard.of(range(len(self.photos))) if not self._done(i)]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         errors: list[str] = []

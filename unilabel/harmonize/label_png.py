@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from unilabel.core.errors import UniLabelError
+from unilabel.data.label_files import decode_label, read_label
 from unilabel.harmonize.target import Target
 from unilabel.visual.label_png import id_png
 
@@ -34,11 +33,12 @@ def decode(file: bytes | str | os.PathLike[str], ignore: int, where: str = "") -
     Raises:
         UniLabelError: it cannot be read.
     """
-    try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            values = np.array(image).astype(np.int32)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UniLabelError(f"{where or file} cannot be read as a label map: {error}.") from error
+    if isinstance(file, bytes):
+        name = where or "a label map"
+        values = decode_label(np.frombuffer(file, np.uint8), name).values
+    else:
+        name = where or os.fspath(file)
+        values = read_label(os.fspath(file)).values
     if values.ndim != 2:
-        raise UniLabelError(f"{where or file} has colours, expected label ids.")
-    return np.where(values == ignore, -1, values)
+        raise UniLabelError(f"{name} has colours, expected label ids.")
+    return np.where(values == ignore, np.int32(-1), values.astype(np.int32))

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from unilabel.core.constrained import Voice, read_constrained, read_constrained_mean
 from unilabel.core.errors import UniLabelError
+from unilabel.core.grid import CellGrid
 from unilabel.core.io import atomic_path
-from unilabel.core.reading import read_constrained
 from unilabel.data.sources import DatasetSource, load_sample
 from unilabel.harmonize.choices import Choices
 from unilabel.harmonize.label_png import decode, encode
@@ -68,13 +69,40 @@ class Labelled:
     asked: bool
 
 
+@dataclass(frozen=True)
+class Adviser:
+    """A further model, whose probabilities are averaged with those of the first one.
+
+    Attributes:
+        predictor: the model.
+        parts: the same datasets, by its own links.
+        columns: bool (its N, T) links to the labels that are written.
+    """
+
+    predictor: UniLabelPredictor
+    parts: Sequence[Part]
+    columns: Tensor
+
+
 class Labeller:
     """Labels photos of several datasets in one label space; it holds nothing about a photo."""
 
     def __init__(
-        self, predictor: UniLabelPredictor, parts: Sequence[Part], target: Target, options: Options
+        self,
+        predictor: UniLabelPredictor,
+        parts: Sequence[Part],
+        target: Target,
+        options: Options,
+        advisers: Sequence[Adviser] = (),
     ) -> None:
         """Keep the parts.
+
+        Args:
+            predictor: the model whose links say what a pixel may become.
+            parts: the datasets.
+            target: the labels that are written.
+            options: what a person chooses.
+            advisers: further models.
 
         Raises:
             UniLabelError: the model has one head per dataset and no unified labels.
@@ -90,6 +118,16 @@ class Labeller:
         self.parts = parts
         self.target = target
         self.options = options
+        self.advisers = advisers
+
+    def _scores(
+        self, predictor: UniLabelPredictor, part: Part, image: NDArray[np.uint8]
+    ) -> tuple[Tensor, CellGrid]:
+        options = self.options
+        encoded = predictor.encode(image, options.short_side, options.tta, options.window)
+        head = predictor.model.uni_head
+        assert head is not None
+        return head.unified_logits(encoded.embedding, part.bias), encoded.grid
 
     @torch.inference_mode()
     def label(self, index: int, image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Labelled:
@@ -106,14 +144,21 @@ class Labeller:
         drawn = torch.from_numpy(labels)
         asked = choices.asks(labels)
         if asked:
-            encoded = self.predictor.encode(image, options.short_side, options.tta, options.window)
-            scores = self.head.unified_logits(encoded.embedding, part.bias)
-            grid = encoded.grid
+            scores, grid = self._scores(self.predictor, part, image)
         else:  # of classes with one answer the scores are never looked at
             scores = torch.zeros(1, choices.allowed.shape[1], 1, 1)
             grid = self.predictor.model.grid(size)
         allowed = choices.allowed.to(scores.device)
-        found = read_constrained(scores, grid, size, drawn, allowed, columns)
+        if asked and self.advisers:
+            own = torch.eye(allowed.shape[1], dtype=torch.bool) if columns is None else columns
+            voices = [Voice(scores, grid, allowed, own)]
+            for adviser in self.advisers:
+                theirs = adviser.parts[index]
+                given = self._scores(adviser.predictor, theirs, image)
+                voices.append(Voice(*given, theirs.choices.allowed, adviser.columns))
+            found = read_constrained_mean(voices, size, drawn)
+        else:
+            found = read_constrained(scores, grid, size, drawn, allowed, columns)
         values = found.labels[0].cpu().numpy()
         sure = found.confidence[0].float().cpu().numpy()
         rows = np.minimum(labels, len(choices.fits)).astype(np.intp)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from unilabel import __version__
 from unilabel.core.io import atomic_path
@@ -23,7 +24,7 @@ from unilabel.harmonize.conflicts import Pair, Side, find_pairs, split_classes
 from unilabel.harmonize.evidence import CROPS, Crop, Evidence, Key, PhotoChooser, collect
 from unilabel.harmonize.job import HarmonizeJob
 from unilabel.harmonize.summary import Totals
-from unilabel.visual.page_parts import PAGE, STYLE, table
+from unilabel.visual.page_parts import PAGE, STYLE, class_mark, table
 
 REPORT = "report.html"
 MOST_BYTES = 24 * 2**20  # of crops in the page
@@ -125,6 +126,7 @@ def make_report(
         _head(job, names, totals, evidence),
         _overview(pairs, page),
         _splits(space, names),
+        _alone(space, names),
         "<h2>Pairs, most pixels first</h2>",
         *(page.pair(number, pair) for number, pair in enumerate(pairs)),
     ]
@@ -185,6 +187,27 @@ def _splits(space: UnifiedLabelSpace, names: Sequence[str]) -> str:
     return f"<h2>Classes of many labels</h2><ul>{items}</ul>"
 
 
+def _alone(space: UnifiedLabelSpace, names: Sequence[str]) -> str:
+    """Labels of one dataset alone, which are in no pair."""
+    items = []
+    for name in names:
+        own = space.mapping.class_of(name)
+        others = [space.mapping.class_of(n) >= 0 for n in names if n != name]
+        alone = (own >= 0) & ~torch.stack([*others, torch.zeros_like(own, dtype=torch.bool)]).any(0)
+        labels = alone.nonzero().flatten().tolist()
+        if labels:
+            classes = space.label_spaces.get(name).class_names
+            texts = [f"{space.names[i]} ({classes[int(own[i])]})" for i in labels]
+            items.append(f"<li>{html.escape(name)}: {html.escape(', '.join(texts))}</li>")
+    if not items:
+        return ""
+    return (
+        "<h2>Labels of one dataset alone</h2><p>No other dataset that was harmonised is linked to "
+        "them, so they are in no pair below. Where another one shows the same thing, a link is "
+        f"missing.</p><ul>{''.join(items)}</ul>"
+    )
+
+
 class _Page:
     """Sections of pairs; every crop is kept once."""
 
@@ -205,7 +228,7 @@ class _Page:
         """A class with its colour and dataset."""
         space = self.datasets[side.dataset]
         return (
-            f"{_dot(space.colors[side.row])}{html.escape(side.name)} "
+            f"{class_mark(side.name, space.colors[side.row])} "
             f"<span class='quiet'>{html.escape(space.name)}</span>"
         )
 
@@ -229,14 +252,13 @@ class _Page:
         )
 
     def _label(self, pair: Pair, label: int) -> str:
-        name = html.escape(self.space.names[label])
         sides = (
             "".join(self._group(side, label, agree) for agree in (True, False))
             for side in (pair.one, pair.two)
         )
         groups = [f"<div>{groups}</div>" for groups in sides]
         return (
-            f"<h3 class='label'>{_dot(self.space.colors[label])}{name} "
+            f"<h3 class='label'>{class_mark(self.space.names[label], self.space.colors[label])} "
             f"<span class='quiet'>label {label}</span></h3>"
             f"<div class='links'>{''.join(groups)}</div>"
         )
@@ -273,11 +295,6 @@ class _Page:
         self._bytes += len(data)
         self.pictures[key] = data
         return True
-
-
-def _dot(color: tuple[int, int, int]) -> str:
-    red, green, blue = color
-    return f'<span class="dot" style="background:rgb({red},{green},{blue})"></span>'
 
 
 def _read(side: Side) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
@@ -19,7 +21,7 @@ from unilabel.data.folders import folder_source
 from unilabel.data.sources import DatasetSource
 from unilabel.harmonize.choices import Choices
 from unilabel.harmonize.job import HarmonizeJob
-from unilabel.harmonize.labelling import Labeller, Part
+from unilabel.harmonize.labelling import Adviser, Labeller, Part
 from unilabel.harmonize.options import Options
 from unilabel.harmonize.photos import list_photos
 from unilabel.harmonize.target import Target
@@ -28,14 +30,18 @@ from unilabel.predictor import UniLabelPredictor
 LABEL_SPACE = "label_space.json"
 
 
+Weights = str | os.PathLike[str]
+
+
 def prepare(
     predictor: UniLabelPredictor,
-    weights: str | os.PathLike[str],
+    weights: Weights,
     sources: Sequence[DatasetSource],
     output: str | os.PathLike[str],
     space: str = UNIFIED,
     options: Options | None = None,
     unseen: Sequence[TransferMapping] = (),
+    others: Sequence[tuple[UniLabelPredictor, Weights]] = (),
 ) -> HarmonizeJob:
     """A job that makes one folder of the datasets.
 
@@ -47,9 +53,11 @@ def prepare(
         space: "unified", or a dataset of the model.
         options: what a person chooses.
         unseen: mappings of datasets that the model was not trained on.
+        others: further models with their files; the probabilities of all are averaged.
 
     Raises:
-        UniLabelError: the model does not know a dataset, or has no unified labels.
+        UniLabelError: the model does not know a dataset, or has no unified labels; the labels of
+            another model do not correspond to those of the target.
     """
     options = options or Options()
     own = predictor.label_space
@@ -67,10 +75,85 @@ def prepare(
         mapping.check_model(own.names, f"the mapping of {mapping.label_space.name!r}")
     target = Target.of(own, space)
     parts = parts_of(own, sources, target, options, unseen)
-    labeller = Labeller(predictor, parts, target, options)
+    if others and unseen:
+        raise UniLabelError(
+            "--mapping is for one model, and --weights names several; give one model, or leave the "
+            "dataset of the mapping out."
+        )
+    advisers = [adviser_of(own, target, sources, options, other, w) for other, w in others]
+    labeller = Labeller(predictor, parts, target, options, advisers)
     files = {LABEL_SPACE: own.save, **{mapping_file(m): m.save for m in unseen}}
-    origin = {"file": Path(weights).name, "sha256": file_digest(weights)}
-    return HarmonizeJob(folder, labeller, list_photos(sources, options.splits), origin, files)
+    origins = [_origin(weights), *(_origin(w) for _, w in others)]
+    return HarmonizeJob(folder, labeller, list_photos(sources, options.splits), origins, files)
+
+
+def _origin(weights: Weights) -> dict[str, str]:
+    return {"file": Path(weights).name, "sha256": file_digest(weights)}
+
+
+def adviser_of(
+    own: UnifiedLabelSpace,
+    target: Target,
+    sources: Sequence[DatasetSource],
+    options: Options,
+    other: UniLabelPredictor,
+    weights: Weights,
+) -> Adviser:
+    """A further model, in the labels of the first one's target.
+
+    Args:
+        own: unified labels of the first model.
+        target: what is written.
+        sources: the datasets.
+        options: what a person chooses.
+        other: the further model.
+        weights: its file, for messages.
+
+    Raises:
+        UniLabelError: it has no unified labels, does not know a dataset, or its labels do not
+            correspond to those of the target.
+    """
+    space = other.label_space
+    if space is None:
+        raise UniLabelError(
+            f"{weights} has one head per dataset and no unified labels; name models of runs that "
+            "went through all stages."
+        )
+    if target.columns is None:
+        columns = same_links(own, space, weights)
+    else:
+        theirs = Target.of(space, target.name)
+        if theirs.names != target.names:
+            raise UniLabelError(f"{weights} was trained with other classes of {target.name!r}.")
+        assert theirs.columns is not None
+        columns = theirs.columns
+    meant = replace(target, columns=columns)
+    return Adviser(other, parts_of(space, sources, meant, options), columns)
+
+
+def same_links(own: UnifiedLabelSpace, other: UnifiedLabelSpace, weights: Weights) -> Tensor:
+    """Bool (other N, N): which unified label of another model is which of this one, by its links.
+
+    Raises:
+        UniLabelError: they do not stand for the same classes.
+    """
+    keys = []
+    for space in (own, other):
+        names = sorted(space.label_spaces.names)
+        rows = torch.stack([space.mapping.class_of(name) for name in names], 1).tolist()
+        keys.append([tuple(zip(names, row, strict=True)) for row in rows])
+    different = sum(key not in keys[0] for key in keys[1])
+    if sorted(keys[0]) != sorted(keys[1]) or len(set(keys[0])) < len(keys[0]):
+        raise UniLabelError(
+            f"the unified labels of {weights} are not those of the first model: {different} of its "
+            f"{len(keys[1])} stand for other classes, so their probabilities cannot be averaged. "
+            "Harmonise in the classes of a dataset that both know (--space DATASET), or with one "
+            "model."
+        )
+    place = {key: i for i, key in enumerate(keys[0])}
+    links = torch.zeros(len(keys[1]), len(keys[0]), dtype=torch.bool)
+    links[range(len(keys[1])), [place[key] for key in keys[1]]] = True
+    return links
 
 
 def mapping_file(mapping: TransferMapping) -> str:

@@ -11,10 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.label_space import IGNORE, MAX_CLASSES, MAX_TEXT, UNIFIED
+from unilabel.core.label_space import IGNORE, IGNORE_WIDE, MAX_CLASSES, MAX_TEXT, UNIFIED
 from unilabel.core.unified_space import UnifiedLabelSpace
-
-IGNORE_WIDE = 65535  # label of pixels without a label in maps of 16 bits
 
 
 @dataclass(frozen=True)

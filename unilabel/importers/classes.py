@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import read_json
+from unilabel.core.io import decode_text, read_json
 from unilabel.core.label_space import IGNORE, MAX_CLASSES, clean_text, default_color
 from unilabel.importers.splits import read_lines
 
@@ -167,7 +167,7 @@ def read_yaml(file: Path) -> Any:
         UniLabelError: it cannot be read.
     """
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        return yaml.safe_load(decode_text(file.read_bytes()))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UniLabelError(f"{file} is not valid YAML ({reason}).") from error

@@ -24,7 +24,7 @@ from unilabel.importers.forms import (
     yolo,
 )
 from unilabel.importers.plan import Options, Plan
-from unilabel.importers.tree import Tree
+from unilabel.importers.tree import Tree, suffix_of
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def find_form(tree: Tree, name: str = "") -> tuple[Form, str]:
     """
     if name:
         return _named(tree, name)
-    if "classes.json" in tree.files and {"images", "labels"} <= set(tree.folders):
+    if "classes.json" in tree.files and {"images", "labels"} <= {f.lower() for f in tree.folders}:
         raise UniLabelError(
             f"{tree.root} has the form of unilabel already and needs no import; name it in "
             "DATASETS.CUSTOM. To import its files as something else give --form."
@@ -112,6 +112,14 @@ def find_form(tree: Tree, name: str = "") -> tuple[Form, str]:
             return form, found[0]
     if not tree.files:
         raise UniLabelError(f"{tree.root} is empty; give the folder of an export.")
+    packed = [f for f in tree.files if suffix_of(f) in (".zip", ".tar", ".gz", ".tgz", ".7z")]
+    if packed:
+        raise UniLabelError(
+            f"{tree.root} has none of the known forms of exports: {_contents(tree)}; unpack "
+            f"{packed[0]} and give its folder."
+        )
+    if lossy := folders.lossy_masks(tree):
+        raise UniLabelError(f"{tree.root} has none of the known forms of exports: {lossy}.")
     raise UniLabelError(
         f"{tree.root} has none of the known forms of exports: {_contents(tree)}. Expected one of "
         f"{', '.join(f.name for f in FORMS)} (see docs/IMPORT.md)."

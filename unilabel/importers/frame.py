@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from unilabel.core.errors import UniLabelError
+from unilabel.data.images import image_header
 
-_ORIENTATION = 0x112
 TURNED = "photos with an EXIF orientation whose labels were made on the stored pixels: turned"
 UNSURE = "photos with an EXIF orientation that keeps the size: labels taken as made upright"
 
@@ -86,12 +85,10 @@ def read_frame(file: Any, path: str) -> Frame:
         UniLabelError: it is no image.
     """
     try:
-        with Image.open(file) as photo:
-            orientation = photo.getexif().get(_ORIENTATION, 1)
-            good = type(orientation) is int and 1 <= orientation <= 8
-            return Frame(path, photo.size, orientation if good else 1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        width, height, orientation = image_header(file, path)
+    except UniLabelError as error:
         raise UniLabelError(
-            f"the photo {path} cannot be opened ({error}); export it again, or remove it together "
-            "with its label."
+            f"the photo {path} cannot be opened ({error.__cause__}); export it again, or remove it "
+            "together with its label."
         ) from None
+    return Frame(path, (width, height), orientation)

@@ -21,6 +21,7 @@ from unilabel.importers.plan import Options
 
 UNKNOWN = 254
 CODES = 2**24
+_MANY = 8  # values without a class
 
 
 def pack(color: Color) -> int:
@@ -133,10 +134,22 @@ def finish(
     if (ids == UNKNOWN).any():
         code = int(codes[ids == UNKNOWN][0])
         what = f"colour {unpack(code)}" if colored else f"value {code}"
+        unknown = len(np.unique(codes[ids == UNKNOWN]))
         raise UniLabelError(
             f"{path}: the {what} on {int((codes == code).sum())} pixels is of no class; {hint}."
+            + soft_edges(unknown, "colours" if colored else "values")
         )
     return Painted(np.ascontiguousarray(frame.turn(ids)), notes=notes)
+
+
+def soft_edges(unknown: int, what: str) -> str:
+    """Where so many values or colours without a class come from, or ""."""
+    if unknown < _MANY:
+        return ""
+    return (
+        f" {unknown} {what} are of no class: so many come from soft edges (resizing with "
+        "interpolation, a soft brush, JPEG); then export the masks again, with hard edges."
+    )
 
 
 @dataclass

@@ -8,7 +8,7 @@ from functools import lru_cache
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import IGNORE, default_color
 from unilabel.importers.classes import BACKGROUND, ClassTable, Color, Names, is_background
-from unilabel.importers.masks import Seen, pack, unpack
+from unilabel.importers.masks import Seen, pack, soft_edges, unpack
 
 
 @lru_cache(maxsize=1)
@@ -53,12 +53,13 @@ def name_values(
     for value in sorted(by_value):
         name, color = by_value[value]
         result[value] = table.add(name, names.file, color or seen.palette.get(value))
-    for value in values:
-        if value not in result:
-            raise UniLabelError(
-                f"{seen.first[value]}: the value {value} has no name in {names.file}, which names "
-                f"{len(names.listed)} classes; add it there, by its id."
-            )
+    unknown = [value for value in values if value not in result]
+    if unknown:
+        raise UniLabelError(
+            f"{seen.first[unknown[0]]}: the value {unknown[0]} has no name in {names.file}, which "
+            f"names {len(names.listed)} classes; add it there, by its id."
+            + soft_edges(len(unknown), "values")
+        )
     return result
 
 
@@ -129,5 +130,6 @@ def _name_colors(
         code = next(c for c in unknown if c)
         raise UniLabelError(
             f"{seen.first[code]}: the colour {unpack(code)} is of no class in {names.file}; add it."
+            + soft_edges(len(unknown), "colours")
         )
     return {**result, **dict.fromkeys(unknown, IGNORE)}  # black that nobody named

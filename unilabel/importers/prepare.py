@@ -18,7 +18,7 @@ from unilabel.importers.detect import Form, find_form
 from unilabel.importers.links import LINKS
 from unilabel.importers.plan import Item, Options, Plan
 from unilabel.importers.splits import TEST, TRAIN, VAL, assign_splits
-from unilabel.importers.tree import Tree, stem_of, suffix_of
+from unilabel.importers.tree import Tree, plain, stem_of, suffix_of
 
 VERSION = 1  # of the importers: a change of what they write makes old imports be renewed
 TEST_PHOTOS = "photos of the split test (training knows train and val; --split decides otherwise)"
@@ -159,6 +159,7 @@ def prepare(source: str | Path, request: Request) -> Prepared:
             f"{tree.root} ({form.title}) has no classes: {_reasons(plan)}; export it again, with "
             "annotations of areas (polygons or masks)."
         )
+    plan.notes += _alike(plan.table.names)
     given = [item.split for item in plan.items]
     photos = [item.photo.name for item in plan.items]
     if not photos:
@@ -181,6 +182,19 @@ def prepare(source: str | Path, request: Request) -> Prepared:
     prepared.fingerprint = _fingerprint(tree, form, request)
     prepared.classes_json(Counter(), [])
     return prepared
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    """A note on classes whose names differ in capitals alone: are they one?"""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[plain(name)].append(name)
+    return [
+        f"the names {' and '.join(map(repr, group))} differ in capitals alone; if they mean one "
+        f"class, correct the export, or DATASETS.CLASSES merges them: {{{group[1]}: {group[0]}}}"
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def _reasons(plan: Plan) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import read_json
+from unilabel.core.io import decode_text, read_json
 from unilabel.importers.tree import stem_of
 
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -151,7 +151,7 @@ def read_lines(file: Path) -> list[str]:
         UniLabelError: it cannot be read or is not UTF-8.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = decode_text(file.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 ({error})"
         raise UniLabelError(f"cannot read {file}: {reason}; save it as UTF-8 text.") from error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import posixpath
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from unilabel.core.errors import UniLabelError
+from unilabel.data.dataset_files import plain
 from unilabel.data.images import IMAGE_SUFFIXES
 
 PHOTO_SUFFIXES = tuple(dict.fromkeys((*IMAGE_SUFFIXES, ".jfif", ".jpe")))
@@ -134,6 +135,8 @@ class Tree:
             raise UniLabelError(
                 f"cannot read {self.path(relative)}: {error.strerror or error}."
             ) from error
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return start[: len(start) // 2 * 2].decode("utf-16", "replace")
         return (start + b"\n" + rest).decode("utf-8-sig", "replace")
 
     def fingerprint(self) -> str:
@@ -180,7 +183,8 @@ class Tree:
             avoid: parts of names of folders that hold masks, not photos.
 
         Raises:
-            UniLabelError: the path leads out of the export, or several photos fit equally.
+            UniLabelError: the path leads out of the export and no photo in it has the name, or
+                several photos fit equally.
         """
         wanted = posixpath.normpath(local_path(reference))
         folder = posixpath.dirname(near)
@@ -190,18 +194,23 @@ class Tree:
             if place in self.files and not stem and suffix_of(place) in PHOTO_SUFFIXES:
                 return place
         name = posixpath.basename(wanted)
-        if stem:
-            choices = self._by_stem.get(plain(name), [])
-        else:
-            choices = self._by_name.get(name) or self._by_plain_name.get(plain(name), [])
+        choices = [] if stem else self._named_photos(name)
+        if not choices:  # perhaps it was saved in another format
+            choices = self._by_stem.get(plain(name if stem else stem_of(name)), [])
+            stem = True
         if len(choices) > 1 and avoid:
             folders = {c: posixpath.dirname(c).lower() for c in choices}
             choices = [c for c in choices if not any(a in folders[c] for a in avoid)] or choices
         return self._choose(choices, wanted, near, prefer, stem)
 
+    def _named_photos(self, name: str) -> list[str]:
+        return self._by_name.get(name) or self._by_plain_name.get(plain(name), [])
+
     def _inside(self, path: str, reference: str, near: str) -> str:
         path = posixpath.normpath(path)
         if path.startswith("../"):
+            if self._named_photos(posixpath.basename(path)):  # moved into the export
+                return posixpath.basename(path)
             raise UniLabelError(
                 f"{self.path(near)}: the photo {reference!r} lies outside of {self.root}; give a "
                 "folder that holds photos and annotations, or correct the path."
@@ -239,11 +248,6 @@ class Tree:
 def is_below(path: str, folder: str) -> bool:
     """Whether a relative path lies in a folder ("" is the root) or its subfolders."""
     return not folder or path.startswith(folder + "/")
-
-
-def plain(name: str) -> str:
-    """A name whatever its case and the way in which its accents are stored (macOS has its own)."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def local_path(reference: str) -> str:

@@ -14,8 +14,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from unilabel.core.errors import UniLabelError
+from unilabel.data.images import shown_size
 from unilabel.submission.formats import Benchmark
-from unilabel.submission.frames import Frame, frame_size
+from unilabel.submission.frames import Frame
 from unilabel.submission.label_png import (
     MAX_PIXELS,
     DamagedPngError,
@@ -204,7 +205,7 @@ def _check_member(
         report.add("damaged", name, f"{error}; predict this frame again")
         return
     wrong = _format_faults(header)
-    if frame is not None and header.size != (size := frame_size(frame.path)):
+    if frame is not None and header.size != (size := shown_size(frame.path)):
         wrong.append(
             (
                 "size",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import unilabel
 from unilabel.core.errors import UniLabelError
+from unilabel.data.images import shown_size
+from unilabel.data.shards import SHARD_HELP, Shard
 from unilabel.submission.arguments import add_model_options, build_labeller, size_note
 from unilabel.submission.checking import ArchiveReport, check_archive
 from unilabel.submission.formats import Benchmark
@@ -18,7 +20,6 @@ from unilabel.submission.frames import (
     Frame,
     country_split,
     frame_notes,
-    frame_size,
     list_frames,
 )
 from unilabel.submission.job import SubmissionJob, file_digest
@@ -51,6 +52,10 @@ def add_submit_options(parser: argparse.ArgumentParser) -> None:
         help="where the PNGs lie in the archive: root, or folder NAME (default: as the benchmark)",
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    parser.add_argument("--shard", metavar="I/N", help=SHARD_HELP)
+    parser.add_argument(
+        "--finish", action="store_true", help="all shards are there: pack and check the archive"
+    )
     parser.add_argument(
         "--allow-missing", action="store_true", help="pack although frames cannot be read"
     )
@@ -111,6 +116,7 @@ def submit(
     Raises:
         UniLabelError: an option is wrong, a frame has no result, or a file is in the way.
     """
+    shard = Shard.parse(args.shard)
     labeller = build_labeller(args, benchmark)
     table = labeller.table
     say(size_note(labeller))
@@ -130,20 +136,22 @@ def submit(
     frames = _frames(args, benchmark)
     notes = frame_notes(frames, benchmark)
     with suppress(UniLabelError):  # a frame that cannot be read is named later, with the others
-        width, height = frame_size(frames[0].path)
+        width, height = shown_size(frames[0].path)
         if fit := labeller.predictor.size_note((height, width), labeller.options.short_side):
             notes.append(f"{frames[0].path}: {fit}")
     for note in notes:
         say(f"note: {note}")
     folder = layout_folder(args.layout)
-    with SubmissionJob(args.output, frames, benchmark, _settings(args, labeller), folder) as job:
+    settings = _settings(args, labeller)
+    with SubmissionJob(args.output, frames, benchmark, settings, folder, shard) as job:
         if job.lock.stale:
             say(f"note: {job.lock.stale} left {job.lock.path} behind; it no longer runs")
-        if args.resume and job.finished():
+        if (args.resume or args.finish or shard.count > 1) and job.finished():
             say(f"{job.output} is complete already")
         else:
             _work(job, args, labeller, notes, say, progress)
-    _write_panoptic(args, say)
+    if shard.count == 1:
+        _write_panoptic(args, say)
 
 
 def _write_panoptic(args: argparse.Namespace, say: Say) -> None:
@@ -169,17 +177,24 @@ def _work(
     import torch
 
     frames, benchmark = job.frames, job.benchmark
-    before = job.start(args.resume)
+    before = job.start(args.resume or args.finish)
     if job.replaced:
         say(f"note: images that have changed since, predicted again: {_listed(job.replaced)}")
     started = time.monotonic()
     computed = 0
-    for done in progress(job.predict(labeller), before, len(frames)):
+    if args.finish:
+        job.require_all(args.allow_missing)
+    todo = () if args.finish else job.predict(labeller)
+    for done in progress(todo, before, len(job.mine)):
         if done.problem:
             say(f"no result: {done.problem}")
         else:
             computed += 1
     seconds = time.monotonic() - started
+    if job.shard.count > 1:
+        say(f"part {job.shard}: {before + computed} of {len(job.mine)} frames have a result")
+        say("when all parts are there: the same command with --finish instead of --shard")
+        return
     report = job.finish(
         {
             "benchmark": benchmark.name,

@@ -7,15 +7,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import ExifTags, Image
-
 from unilabel.core.errors import UniLabelError
 from unilabel.data.dataset_files import walk_files
 from unilabel.data.images import IMAGE_SUFFIXES
 from unilabel.data.split_rules import wilddash_country_is_val
 from unilabel.submission.formats import Benchmark
-
-_TURNED = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
 
 
 @dataclass(frozen=True)
@@ -93,21 +89,6 @@ def frame_notes(frames: list[Frame], benchmark: Benchmark) -> list[str]:
                 "example"
             )
     return notes
-
-
-def frame_size(path: str) -> tuple[int, int]:
-    """(width, height) of an image as it is shown, from its header alone.
-
-    Raises:
-        UniLabelError: the file is no image.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UniLabelError(f"{path} cannot be read as an image: {error}.") from error
-    return (height, width) if turned else (width, height)
 
 
 def country_split(stems: Iterable[str], split: str) -> list[str]:

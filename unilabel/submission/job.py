@@ -1,7 +1,7 @@
 """Predicting all frames of a benchmark: resumable after a kill, one frame in memory at a time.
 
 While it works, results lie in ``<output>.work/frames``; the archive appears under its name only
-when it is complete and checked.
+when it is complete and checked. Several machines may predict a part each (``--shard``).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import atomic_path, file_digest, read_json, write_json
 from unilabel.data.images import read_image
+from unilabel.data.shards import Shard
 from unilabel.submission.archive import write_archive
 from unilabel.submission.checking import ArchiveReport, check_archive
 from unilabel.submission.formats import Benchmark
@@ -67,6 +68,7 @@ class SubmissionJob:
         benchmark: Benchmark,
         settings: dict[str, Any],
         folder: str | None = None,
+        shard: Shard = Shard(),  # noqa: B008  (frozen)
     ) -> None:
         """Where the archive goes and what belongs into it; nothing is written yet.
 
@@ -77,6 +79,7 @@ class SubmissionJob:
             settings: everything else that the results depend on, in JSON form; a resumed job must
                 have the same.
             folder: folder inside the archive, "" for its root; None: that of the benchmark.
+            shard: the part of the frames that this process predicts, beside others.
 
         Raises:
             UniLabelError: the output is no .zip file, or the folder is not a plain name.
@@ -94,7 +97,12 @@ class SubmissionJob:
         self.work = self.output.with_name(f"{self.output.name}.work")
         self.problems: list[FrameDone] = []
         self.replaced: list[str] = []
-        self.lock = OutputLock(self.output.with_name(f"{self.output.name}.lock"))
+        self.shard = shard
+        self._whole = OutputLock(self.output.with_name(f"{self.output.name}.lock"))
+        self.lock = self._whole
+        if shard.count > 1:
+            part = f"{self.output.name}.{shard.number}_of_{shard.count}.lock"
+            self.lock = OutputLock(self.output.with_name(part))
 
     def __enter__(self) -> SubmissionJob:
         """Lock the output.
@@ -103,6 +111,16 @@ class SubmissionJob:
             UniLabelError: another process works on it.
         """
         self.lock.acquire()
+        others = [self._whole]
+        if self.lock is self._whole:
+            parts = self.output.parent.glob(f"{self.output.name}.*_of_*.lock")
+            others = [OutputLock(path) for path in sorted(parts)]
+        try:
+            for other in others:
+                other.check_free()
+        except UniLabelError:
+            self.lock.release()
+            raise
         return self
 
     def __exit__(
@@ -132,7 +150,8 @@ class SubmissionJob:
             UniLabelError: something is in the way, or the job to resume was another one.
         """
         state = self.work / _STATE
-        if resume and state.is_file():
+        beside = self.shard.count > 1
+        if (resume or beside) and state.is_file():
             old = read_json(state)
             _require_same(old, self.settings, self.contents, self.work)
             self.replaced = [s for s, digest in self.contents.items() if old["images"][s] != digest]
@@ -143,7 +162,7 @@ class SubmissionJob:
                 write_json(state, self._state())
         else:
             for path in (self.output, self.work):
-                if path.exists() and (path == self.output or any(path.iterdir())):
+                if path.exists() and (path == self.output or _holds_files(path)):
                     raise UniLabelError(
                         f"{path} exists already and is not this job interrupted; give another "
                         "--output, or remove it."
@@ -153,9 +172,31 @@ class SubmissionJob:
                     )
             write_json(state, self._state())
         self._results().mkdir(parents=True, exist_ok=True)
-        for stale in (*self.work.glob(".*.tmp"), *self._results().glob(".*.tmp")):
-            stale.unlink()  # half-written by the process that was killed
-        return sum(self._result(frame).is_file() for frame in self.frames)
+        if not beside:
+            for stale in (*self.work.glob(".*.tmp"), *self._results().glob(".*.tmp")):
+                stale.unlink()  # half-written by a process that was killed
+        return sum(self._result(frame).is_file() for frame in self.mine)
+
+    @property
+    def mine(self) -> list[Frame]:
+        """The frames of this process's part."""
+        return self.shard.of(self.frames)
+
+    def require_all(self, allow_missing: bool) -> None:
+        """Note the frames without a result, which other processes should have predicted.
+
+        Raises:
+            UniLabelError: there are some, and they are not allowed to be missing.
+        """
+        missing = [frame for frame in self.frames if not self._result(frame).is_file()]
+        self.problems = [FrameDone(f, f"{f.path} has no result.") for f in missing]
+        if missing and not allow_missing:
+            shown = ", ".join(f.stem for f in missing[:_SHOWN])
+            raise UniLabelError(
+                f"{len(missing)} of {len(self.frames)} frames have no result yet ({shown}"
+                f"{', ...' if len(missing) > _SHOWN else ''}); run the shards that are missing "
+                "(the same command with --shard I/N), or all that is left with --resume."
+            )
 
     def finished(self) -> bool:
         """Whether an earlier process finished this very job; what it left over is removed."""
@@ -180,7 +221,7 @@ class SubmissionJob:
         Args:
             label: (H, W, 3) RGB -> (H, W) values.
         """
-        for frame in self.frames:
+        for frame in self.mine:
             result = self._result(frame)
             if result.is_file():
                 continue
@@ -251,6 +292,11 @@ class SubmissionJob:
 
     def _result(self, frame: Frame) -> Path:
         return self._results() / frame.file_name
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether there is something in a folder besides what another process writes just now."""
+    return any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _require_same(old: Any, settings: dict[str, Any], contents: dict[str, str], work: Path) -> None:

@@ -101,6 +101,27 @@ class OutputLock:
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, text.encode(), 0)
 
+    def check_free(self) -> None:
+        """Whether nobody has the lock; several processes may ask at the same time.
+
+        Raises:
+            UniLabelError: a process has it.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_RDWR)
+        except OSError:
+            return  # no such file, so nobody has it
+        try:
+            owner = _owner(os.pread(descriptor, 4096, 0))
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UniLabelError(self._refusal(owner, held=True)) from None
+        except OSError as error:
+            if error.errno in _NO_LOCKS and _alive(owner):
+                raise UniLabelError(self._refusal(owner, held=False)) from error
+        finally:
+            os.close(descriptor)
+
     def beat(self) -> None:
         """Give a sign of life, for processes of other hosts."""
         if self._file is not None:

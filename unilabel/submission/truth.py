@@ -12,12 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
-from unilabel.data.images import read_image
-from unilabel.data.label_files import read_id_png
+from unilabel.data.label_files import pack_colors, read_id_png, read_label
 from unilabel.submission.scorer import NO_INSTANCES, cityscapes_instances
 from unilabel.submission.wilddash import MAX_RAW_ID, folding
 
@@ -91,8 +89,10 @@ class PanopticTruth:
         """Ids and instances of one frame."""
         name, segments = self._segments[stem]
         path = self._folder / name
-        rgb = read_image(str(path)).astype(np.uint32)
-        codes = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+        rgb = read_label(str(path)).colors()
+        if rgb is None:
+            raise UniLabelError(f"{path} has 16 bits, expected the colours of panoptic segments.")
+        codes = pack_colors(rgb)
         known = sorted([(0, 0, False), *segments])
         numbers = np.array([segment for segment, _, _ in known], np.uint32)
         position = np.searchsorted(numbers, codes).clip(max=len(numbers) - 1)
@@ -131,11 +131,7 @@ class IdTruth:
         instance_file = self._instance_file(stem)
         if not instance_file.is_file():
             return ids, NO_INSTANCES
-        try:
-            with Image.open(instance_file) as image:
-                values = np.asarray(image).astype(np.int64)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UniLabelError(f"{instance_file} cannot be read ({error}).") from error
+        values = read_label(str(instance_file)).values.astype(np.int64)
         if values.shape != ids.shape:
             raise UniLabelError(f"{instance_file} and {path} differ in size.")
         numbers, classes = cityscapes_instances(values)

@@ -87,7 +87,9 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
                 continue
             annotation = known[image_id]
             name = annotation["file_name"].replace("\\", "/")
-            choices = [p for p in pngs[posixpath.basename(name)] if p not in used]
+            # some write the name of the photo here
+            png = posixpath.splitext(posixpath.basename(name))[0] + ".png"
+            choices = [p for p in pngs[png] if p not in used]
             mask = _mask(choices, name, file, tree, image_id)
             masks.add(mask)
             declared_size(entry, f"{where}: image {image_id!r}")

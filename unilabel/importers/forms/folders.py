@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from unilabel.core.errors import UniLabelError
+from unilabel.data.images import JPEG_SUFFIXES
 from unilabel.data.label_files import LABEL_SUFFIXES
 from unilabel.importers.classes import ClassTable, Names, names_of, read_names, read_yaml
 from unilabel.importers.forms import hf_metadata
@@ -44,6 +45,7 @@ MASK_SUFFIXES = (
     *("_target", "_semantic", "_ann", "-label", "_groundtruth", "_lab"),
 )
 NAME_FILES = (
+    "classes.json",
     *("id2label.json", "classes.txt", "labels.txt", "class_names.txt", "names.txt", "classes.yaml"),
     *(
         "label_names.json",
@@ -173,7 +175,36 @@ def _pairs_by_suffix(tree: Tree, pictures: list[str], left_out: Counter[str] | N
                 photos[key].append(path)
         if masks and any(key in photos for key in masks):
             return _join(tree, photos, masks, left_out)
-    return []
+    return _pairs_by_format(tree, pictures, left_out)
+
+
+def _pairs_by_format(tree: Tree, pictures: list[str], left_out: Counter[str] | None) -> list[Pair]:
+    """Photos ``0001.jpg`` and masks ``0001.png`` in one folder, if most photos have one."""
+    found: dict[bool, dict[str, list[str]]] = {True: defaultdict(list), False: defaultdict(list)}
+    for path in pictures:
+        found[suffix_of(path) == ".png"][posixpath.splitext(path)[0]].append(path)
+    masks, photos = found[True], {k: v for k, v in found[False].items() if _is_jpeg(v[0])}
+    if 2 * len(masks.keys() & photos.keys()) <= len(photos):
+        return []
+    return _join(tree, photos, masks, left_out)
+
+
+def _is_jpeg(path: str) -> bool:
+    return suffix_of(path) in (*JPEG_SUFFIXES, ".jpe")
+
+
+def lossy_masks(tree: Tree) -> str:
+    """What is wrong with folders of masks that hold JPEGs alone, or ""."""
+    folders = {posixpath.dirname(f) for f in tree.photos}
+    for folder in sorted(folders):
+        inside = [f for f in tree.photos if posixpath.dirname(f) == folder]
+        named = any(_role(part.lower())[0] == "mask" for part in folder.split("/"))
+        if named and all(_is_jpeg(f) for f in inside):
+            return (
+                f"{tree.path(folder)} holds JPEGs, which change the values of masks; export the "
+                "masks as PNG"
+            )
+    return ""
 
 
 def _join(

@@ -1,4 +1,4 @@
-"""Label Studio JSON: a list of tasks with polygons, brush strokes, rectangles and ellipses."""
+"""Label Studio JSON and JSON-MIN: tasks with polygons, brush strokes, rectangles and ellipses."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from unilabel.importers.tree import Tree, local_path, plain
 TITLE = "Label Studio"
 PREFIX = re.compile(r"^[0-9a-f]{8}-")
 KINDS = ("polygon", "brush", "rectangle", "ellipse")
+_SHORT = re.compile(r'"(polygon|brush|rectangle|ellipse)labels"\s*:\s*\[')
 
 
 def files(tree: Tree) -> list[str]:
@@ -38,7 +39,10 @@ def files(tree: Tree) -> list[str]:
     found = []
     for path in tree.with_suffix(".json"):
         text = tree.sniff(path)
-        if text.lstrip().startswith("[") and '"data"' in text and '"annotations"' in text:
+        if not text.lstrip().startswith("["):
+            continue
+        whole = '"data"' in text and re.search(r'"(annotations|completions)"', text)
+        if whole or ('"original_width"' in text and _SHORT.search(text)):
             found.append(path)
     return found
 
@@ -67,6 +71,7 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
             where = f"{path}: task {position}"
             try:
                 where = f"{path}: task {task.get('id', position)!r}"
+                task = _in_full(task)
                 results = _results(task, plan.left_out)
                 reference = _photo_of(task)
                 labels |= {name: where for r in results for name in _labels(r)}
@@ -94,6 +99,21 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
         plan.items.append(Item(FilePhoto(str(tree.root), photo), label, split))
     plan.note_unused(tree, used)
     return plan
+
+
+def _in_full(task: dict[str, Any]) -> dict[str, Any]:
+    """A task of JSON-MIN, or of a version before 1.0, in the form of JSON."""
+    if "annotations" in task:
+        return task
+    if "completions" in task:
+        return {**task, "annotations": task["completions"]}
+    regions = [r for v in task.values() if isinstance(v, list) for r in v if isinstance(r, dict)]
+    results = []
+    for region in regions:
+        kind = next((k for k in region if k.endswith("labels")), "")
+        results.append({**region, "type": kind, "value": region})
+    texts = {k: v for k, v in task.items() if isinstance(v, str)}
+    return {"data": texts, "annotations": [{"result": results}] if results else []}
 
 
 def _results(task: dict[str, Any], left_out: Counter[str]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Collection
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import IGNORE
@@ -14,7 +15,7 @@ from unilabel.importers.plan import FilePhoto, Item, Options, Plan
 from unilabel.importers.splits import read_lines, split_of_path, split_of_word
 from unilabel.importers.tree import PHOTO_SUFFIXES, Tree, is_below, suffix_of
 
-MASKS = "segmentationclass"
+MASKS = ("segmentationclass", "segmentationclassaug")  # the first that is there
 PHOTOS = "jpegimages"
 LISTS = "imagesets/segmentation"
 
@@ -22,7 +23,7 @@ LISTS = "imagesets/segmentation"
 def bases(tree: Tree) -> list[str]:
     """Folders that hold ``SegmentationClass``, whatever the case."""
     return sorted(
-        {posixpath.dirname(f) for f in tree.folders if posixpath.basename(f).lower() == MASKS}
+        {posixpath.dirname(f) for f in tree.folders if posixpath.basename(f).lower() in MASKS}
     )
 
 
@@ -87,9 +88,9 @@ def photo_mask_pairs(tree: Tree, base: str, plan: Plan) -> list[tuple[str, str, 
     pictures = [f for f in inside if suffix_of(f) in PHOTO_SUFFIXES]
     folder = _folder(tree, base, MASKS)
     masks = by_key(tree, [f for f in pictures if is_below(f, folder)], folder)
-    photo_folder = _folder(tree, base, PHOTOS)
+    photo_folder = _folder(tree, base, (PHOTOS,))
     photos = by_key(tree, [f for f in pictures if is_below(f, photo_folder)], photo_folder)
-    splits = _lists(tree, base, plan, inside)
+    splits = _lists(tree, plan, inside, masks.keys() | photos.keys())
     if splits:
         unlisted = masks.keys() - splits.keys()
         if unlisted:
@@ -104,16 +105,15 @@ def photo_mask_pairs(tree: Tree, base: str, plan: Plan) -> list[tuple[str, str, 
     return [(photos[key], masks[key], split) for key, split in sorted(splits.items())]
 
 
-def _folder(tree: Tree, base: str, name: str) -> str:
-    found = [
-        f
-        for f in tree.folders
-        if posixpath.dirname(f) == base and posixpath.basename(f).lower() == name
-    ]
-    return found[0] if found else posixpath.join(base, name)
+def _folder(tree: Tree, base: str, names: tuple[str, ...]) -> str:
+    inside = [f for f in tree.folders if posixpath.dirname(f) == base]
+    found = [f for name in names for f in inside if posixpath.basename(f).lower() == name]
+    return found[0] if found else posixpath.join(base, names[0])
 
 
-def _lists(tree: Tree, base: str, plan: Plan, inside: dict[str, str]) -> dict[str, str]:
+def _lists(
+    tree: Tree, plan: Plan, inside: dict[str, str], present: Collection[str]
+) -> dict[str, str]:
     """Key -> split of all lists but that of the test split."""
     files = {
         posixpath.basename(f)[:-4].lower(): f
@@ -136,6 +136,8 @@ def _lists(tree: Tree, base: str, plan: Plan, inside: dict[str, str]) -> dict[st
             key = key.replace("\\", "/").removeprefix("JPEGImages/")
             if suffix_of(key) in PHOTO_SUFFIXES:
                 key = posixpath.splitext(key)[0]
+            if key not in present and key.rpartition(" ")[0].strip() in present:
+                key = key.rpartition(" ")[0].strip()  # lists of a class have 1 or -1 behind it
             if keys.setdefault(key, split) != split:
                 raise UniLabelError(
                     f"{tree.path(files[name])}: {key!r} is in train and in val; take it out of one "
