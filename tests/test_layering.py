@@ -60,6 +60,16 @@ LAYERS = {
     },
     "predictor": {"core", "modeling", "data", "engine.loading"},
     "submission": {"core", "text", "modeling", "data", "predictor"},
+    "adding": {
+        "core",
+        "text",
+        "modeling",
+        "data",
+        "engine",
+        "predictor",
+        "harmonize",
+        "visual",
+    },
     "harmonize": {
         "core",
         "data",

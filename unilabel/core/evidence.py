@@ -145,7 +145,12 @@ def two_sided(cross: Tensor, back_power: float = 0.25) -> Tensor:
     Returns:
         (C, C) symmetric, 0..1.
     """
-    strong, weak = torch.maximum(cross, cross.T), torch.minimum(cross, cross.T)
+    return two_sided_pairs(cross, cross.T, back_power)
+
+
+def two_sided_pairs(there: Tensor, back: Tensor, back_power: float = 0.25) -> Tensor:
+    """The same where the two directions are measured apart: two tensors of one shape, 0..1."""
+    strong, weak = torch.maximum(there, back), torch.minimum(there, back)
     return strong * weak.clamp(min=0) ** back_power
 
 

@@ -1,0 +1,119 @@
+"""Classifiers on few pixels: where shrinking ends, what stays, what cross-validation takes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from unilabel.adding.choice import Choice, Start, choose, fit
+from unilabel.adding.fit import FitOptions, Pixels, fit_new_rows, fit_reading
+
+DIM, NODES = 5, 6
+LINKS = torch.zeros(NODES, 3, dtype=torch.bool)
+LINKS[[0, 1, 2, 3], [0, 0, 1, 2]] = True  # two labels of no class
+
+
+def make_pixels(count: int = 600, seed: int = 0, groups: int = 3) -> tuple[Pixels, torch.Tensor]:
+    """Pixels whose classes follow a linear rule, and rows of X_u that follow another one."""
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = torch.randn(count, DIM, generator=generator)
+    rule = 3 * torch.randn(3, DIM, generator=generator)
+    labels = (embeddings @ rule.T).argmax(1)
+    rows = torch.randn(NODES, DIM, generator=generator)
+    group = torch.arange(count) % groups
+    return Pixels(embeddings, labels, torch.ones(count), group), rows
+
+
+@pytest.mark.parametrize("mode", ["probability_sum", "logit_sum"])
+def test_a_large_penalty_keeps_the_rows(mode) -> None:
+    pixels, rows = make_pixels()
+    held = fit_reading(pixels, rows, LINKS, 1e4, FitOptions(mode))
+    assert torch.allclose(held.rows, rows, atol=1e-3)
+    free = fit_reading(pixels, rows, LINKS, 1e-5, FitOptions(mode))
+    right = (free.answers(pixels, LINKS, mode) == pixels.labels).float().mean()
+    assert right > 0.97
+    assert torch.equal(free.rows[4:], rows[4:])
+    assert free.heard.tolist() == [True] * 4 + [False] * 2
+
+
+def test_an_own_head_is_multinomial_regression() -> None:
+    """Against the same loss written down plainly and minimised by gradient descent."""
+    pixels, rows = make_pixels(200)
+    options = FitOptions(power=0.0)
+    present = torch.ones(3, dtype=torch.bool)
+    base, links = Start(rows, LINKS).of("own", present)
+    found = fit_reading(pixels, base, links, 0.01, options)
+    weight = torch.zeros(3, DIM, requires_grad=True)
+    bias = torch.zeros(3, requires_grad=True)
+    scale = 0.01 * pixels.embeddings.square().mean()
+    optimizer = torch.optim.Adam([weight, bias], lr=0.05)
+    for _ in range(600):
+        loss = F.cross_entropy(pixels.embeddings @ weight.T + bias, pixels.labels)
+        loss = loss + scale * weight.square().sum() + 1e-3 * bias.square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    expected = (pixels.embeddings @ weight.T + bias).softmax(1)
+    scores = found.scores(pixels.embeddings, links, "probability_sum")
+    assert torch.allclose(scores.exp(), expected, atol=0.02)
+
+
+def test_classes_without_pixels_keep_what_the_model_knows() -> None:
+    pixels, rows = make_pixels()
+    some = pixels.select(pixels.labels != 2)
+    for kind in ("near", "own"):
+        found = fit(some, Start(rows, LINKS), Choice(kind, 0.001), FitOptions())
+        assert torch.equal(found.rows[3], rows[3])
+        assert found.bias[3] == 0
+        assert bool(found.heard[3])
+
+
+def test_new_rows_win_where_their_class_is() -> None:
+    pixels, rows = make_pixels()
+    links = torch.cat([LINKS, torch.tensor([[False, False, True]])])
+    links[3] = False
+    new = torch.tensor([False] * NODES + [True])
+    found = fit_new_rows(pixels, torch.cat([rows, rows[3:4]]), new, links, 1e-4, FitOptions())
+    assert torch.equal(found[:-1], rows)
+    before = ((pixels.embeddings @ rows.T).argmax(1) == 3)[pixels.labels == 2].float().mean()
+    wins = (pixels.embeddings @ found.T).argmax(1) == NODES
+    assert wins[pixels.labels == 2].float().mean() > before
+    assert wins[pixels.labels == 2].float().mean() > 2 * wins[pixels.labels != 2].float().mean()
+
+
+def test_the_nearest_choice_is_taken_where_the_model_is_right() -> None:
+    """Pixels that X_u already reads: nothing is gained by a head of its own."""
+    pixels, rows = make_pixels(90)
+    links = LINKS.clone()
+    scores = pixels.embeddings @ (4 * rows[:4]).T
+    answer = links[:4].int().argmax(1)[scores.argmax(1)]
+    known = Pixels(pixels.embeddings, answer, pixels.weights, pixels.groups)
+    choices = choose(known, Start(4 * rows, links), FitOptions(), 0)
+    assert choices[0].kind == "near"
+    assert len(choices) == 10
+    assert all(choice.score is not None for choice in choices)
+
+
+def test_one_group_leaves_nothing_to_compare() -> None:
+    pixels, rows = make_pixels(50, groups=1)
+    choices = choose(pixels, Start(rows, LINKS), FitOptions(), 0)
+    assert all(choice.score is None for choice in choices)
+
+
+def test_thinning_keeps_rare_classes_and_sums() -> None:
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.where(torch.arange(5000) < 30, 1, 0)
+    pixels = Pixels(
+        torch.randn(5000, 2, generator=generator),
+        labels,
+        torch.ones(5000),
+        torch.randint(0, 4, (5000,), generator=generator),
+    )
+    thin = pixels.thinned(400, 0)
+    assert 200 < len(thin.labels) <= 400
+    assert int((thin.labels == 1).sum()) == 30
+    assert torch.allclose(thin.counts(2), pixels.counts(2))
+    assert pixels.thinned(5000, 0) is pixels
+    again = pixels.thinned(400, 0)
+    assert torch.equal(again.embeddings, thin.embeddings)

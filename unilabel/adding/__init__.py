@@ -1,0 +1,1 @@
+"""Adding a dataset to a finished model: relations, classifiers and one new file."""

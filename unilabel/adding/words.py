@@ -1,0 +1,129 @@
+"""What is believed about a new dataset, in words, and what is not sure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unilabel.adding.learn import Learned
+from unilabel.adding.photos import LabelledPhotos
+from unilabel.core.unified_space import UnifiedLabelSpace
+
+UNSURE = 0.5  # score of a link under which a person should look
+FEW_PIXELS = 200  # of a class on the cells of the network
+FEW_RELATIONS = 0.5  # share of the classes with a relation under which the dataset is far
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is believed about one class.
+
+    Attributes:
+        of_class: class id.
+        text: a sentence without its name: "= tree + grass", "new, part of building".
+        doubts: why a person should look at it.
+        related: it has something in common with the old datasets.
+    """
+
+    of_class: int
+    text: str
+    doubts: tuple[str, ...]
+    related: bool
+
+
+def beliefs(learned: Learned, photos: LabelledPhotos, before: UnifiedLabelSpace) -> list[Belief]:
+    """One for each class.
+
+    Args:
+        learned: what was found.
+        photos: of the new dataset.
+        before: the label space without it.
+    """
+    return [_belief(c, learned, photos, before) for c in range(photos.label_space.num_classes)]
+
+
+def _belief(
+    column: int, learned: Learned, photos: LabelledPhotos, before: UnifiedLabelSpace
+) -> Belief:
+    relations = learned.relations
+    rows = relations.links[:, column].nonzero().flatten().tolist()
+    rows.sort(key=lambda r: (-float(relations.forward[column, r]), r))
+    new = [label for label in relations.new if label.of_class == column]
+    pixels = float(relations.pixels[column])
+    parts = [" + ".join([before.names[r] for r in rows])] if rows else []
+    doubts = []
+    for label in new:
+        near = before.names[label.near]
+        if label.part:
+            parts.append(f"new, part of {near}")
+        elif label.seen:
+            parts.append("new" if not rows else "new where the photos look different")
+        else:
+            parts.append("new")
+    weak = [r for r in rows if float(relations.score[r, column]) < UNSURE]
+    if weak and pixels:
+        doubts.append("weak: " + ", ".join(before.names[r] for r in weak))
+    if photos.count and not pixels:
+        if rows:
+            doubts.append("no photo shows it; taken from its name")
+        else:
+            doubts.append("no photo shows it and no name is like it: it is never answered")
+    elif not photos.count and not rows:
+        doubts.append("no name is like it: it is never answered until a photo shows it")
+    elif 0 < pixels < FEW_PIXELS:
+        doubts.append("very few pixels show it")
+    sign = "= " if rows else ""
+    related = bool(rows) or any(label.part for label in new)
+    return Belief(column, sign + "; ".join(parts), tuple(doubts), related)
+
+
+def few_relations(found: list[Belief]) -> bool:
+    """Whether the dataset has little in common with those of the model."""
+    return sum(b.related for b in found) < FEW_RELATIONS * len(found)
+
+
+def lines(learned: Learned, photos: LabelledPhotos, before: UnifiedLabelSpace) -> list[str]:
+    """What the program prints."""
+    names = photos.label_space.class_names
+    found = beliefs(learned, photos, before)
+    told = [
+        f"{photos.label_space.name}: {photos.count} photos, {len(names)} classes, "
+        f"{len(learned.relations.new)} new unified labels"
+    ]
+    told += [f"  {names[b.of_class]} {b.text}" for b in found]
+    unsure = [f"  {names[b.of_class]}: {'; '.join(b.doubts)}" for b in found if b.doubts]
+    if unsure:
+        told += ["unsure, look at these:", *unsure]
+    if few_relations(found):
+        count = sum(b.related for b in found)
+        told.append(
+            f"few relations were found: {count} of {len(found)} classes have something in common "
+            f"with {', '.join(before.label_spaces.names)}. The dataset answers by itself; its "
+            "new unified labels share nothing with the others."
+        )
+    told.append(_about_choice(learned))
+    lost = sorted(before.checked - learned.space.checked)
+    if lost:
+        told.append(
+            f"{len(lost)} unified labels that a person had checked have got a link of this "
+            f"dataset, and are to be checked again: "
+            f"{', '.join(before.names[r] for r in lost[:5])}{', ...' if len(lost) > 5 else ''}"
+        )
+    return told
+
+
+def _about_choice(learned: Learned) -> str:
+    choice = learned.choice
+    if choice.kind == "text":
+        return "read through the unified labels, by names and descriptions alone (no photo)"
+    how = {
+        "near": "read through the unified labels, their classifiers adapted",
+        "own": "read by a classifier of its own beside the unified labels",
+    }[choice.kind]
+    if choice.score is None:
+        return f"{how} (there is too little to compare with other ways)"
+    other = max((c.score for c in learned.choices if c.kind != choice.kind), default=None)
+    beside = "" if other is None else f"; the other way {other:.1f}"
+    return (
+        f"{how} (penalty {choice.penalty:g}): mIoU {choice.score:.1f} on left-out parts of these "
+        f"photos{beside}"
+    )
