@@ -97,7 +97,7 @@ def test_old_answers_are_equal_and_new_ones_right(added: Path, toy_weights: Path
     assert new.spaces == [*old.model.label_spaces.names, "groups", UNIFIED]
     rng = np.random.default_rng(11)
     for number in range(20):
-        image = render_scene(rng, TOY_DATASETS[number % len(TOY_DATASETS)])[0]
+        image = render_scene(rng, list(TOY_DATASETS)[number % len(TOY_DATASETS)])[0]
         one, two = old.encode(image), new.encode(image)
         for space in old.model.label_spaces.names:
             before, after = (p.predict(e, space) for p, e in ((old, one), (new, two)))
