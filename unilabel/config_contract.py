@@ -96,7 +96,7 @@ INSTEAD = {
     "SOLVER.CLIP_GRADIENTS": "use SOLVER.CLIP_GRADIENT (largest norm)",
     "TEST.KEYPOINT_OKS_SIGMAS": _NO_BOXES,
     "TEST.DETECTIONS_PER_IMAGE": _NO_BOXES,
-    "TEST.AUG": "scores are those of single images; the submission tools have --tta",
+    "TEST.AUG": "use TEST.SCALES (each is also mirrored)",
     "TEST.PRECISE_BN": "unilabel has no such thing",
 }
 

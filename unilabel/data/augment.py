@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -38,6 +39,25 @@ class Window:
     def reduction(self) -> int:
         """Largest factor by which the image may be decoded smaller without being enlarged again."""
         return next((factor for factor in REDUCTIONS if self.ratio * factor <= 1), 1)
+
+
+class View(NamedTuple):
+    """Where a crop lies in its image: its point x (0 at its left border) is at start + x step.
+
+    Attributes:
+        image: (height, width) of the image, pixels.
+        start: of the crop's upper left corner, pixels of the image.
+        step: pixels of the image in one of the crop; negative where it is mirrored.
+    """
+
+    image: tuple[int, ...]
+    start: tuple[float, float]
+    step: tuple[float, float]
+
+    def mirrored(self, width: int) -> View:
+        """That of the crop, ``width`` pixels wide, from right to left."""
+        (y, x), (down, across) = self.start, self.step
+        return View(self.image, (y, x + width * across), (down, -across))
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,8 @@ class TrainAugmentation:
         Returns:
             image and label of ``crop_size``; parts outside the source are 0 and 255.
         """
-        return self.apply(image, label, self.choose(label, rng), rng)
+        image, label, _ = self.apply(image, label, self.choose(label, rng), rng)
+        return image, label
 
     def choose(self, label: np.ndarray, rng: np.random.Generator) -> Window:
         """Draw the part of an image that becomes the crop; the label map is enough for that."""
@@ -84,8 +105,8 @@ class TrainAugmentation:
 
     def apply(
         self, image: np.ndarray, label: np.ndarray, window: Window, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Cut and change a drawn window; see :meth:`__call__`.
+    ) -> tuple[np.ndarray, np.ndarray, View]:
+        """Cut and change a drawn window; see :meth:`__call__`. Also gives where it lies.
 
         Args:
             image: as there, or decoded smaller by ``window.reduction``, sizes rounded up.
@@ -93,12 +114,13 @@ class TrainAugmentation:
             window: answer of :meth:`choose`.
             rng: the generator of :meth:`choose`.
         """
-        image, label = self._cut(image, label, window)
+        image, label, view = self._cut(image, label, window)
         if rng.random() < self.flip_prob:
             image, label = cv2.flip(image, 1), cv2.flip(label, 1)
+            view = view.mirrored(label.shape[1])
         if self.color_jitter > 0:
             image = _change_colors(image, self.color_jitter, rng)
-        return np.ascontiguousarray(image), np.ascontiguousarray(label)
+        return np.ascontiguousarray(image), np.ascontiguousarray(label), view
 
     def _corner(
         self, label: np.ndarray, scale: float, rng: np.random.Generator
@@ -127,7 +149,7 @@ class TrainAugmentation:
 
     def _cut(
         self, image: np.ndarray, label: np.ndarray, window: Window
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, View]:
         height, width = self.crop_size
         scale = window.ratio
         factor = 1 if image.shape[:2] == label.shape else window.reduction
@@ -139,6 +161,7 @@ class TrainAugmentation:
             min(width, max(1, round((x1 - x0) * scale))),
             min(height, max(1, round((y1 - y0) * scale))),
         )
+        view = View(label.shape, (y0, x0), ((y1 - y0) / size[1], (x1 - x0) / size[0]))
         shrink = scale < 1
         small = cv2.resize(
             image[y0 // factor : -(-y1 // factor), x0 // factor : -(-x1 // factor)],
@@ -148,12 +171,12 @@ class TrainAugmentation:
         # Exact: the pixel under the centre, as for the image; the plain one takes the corner.
         ids = cv2.resize(label[y0:y1, x0:x1], size, interpolation=cv2.INTER_NEAREST_EXACT)
         if size == (width, height):
-            return small, ids
+            return small, ids, view
         full = np.zeros((height, width, 3), np.uint8)
         full_ids = np.full((height, width), IGNORE, np.uint8)
         full[: size[1], : size[0]] = small
         full_ids[: size[1], : size[0]] = ids
-        return full, full_ids
+        return full, full_ids, view
 
 
 def _change_colors(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

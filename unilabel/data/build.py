@@ -1,7 +1,8 @@
 """Datasets of a configuration, and the loaders over them.
 
 A training item is ``{"image": (3, H, W) uint8, "sem_seg": (H, W) uint8, "dataset_name",
-"dataset_id", "file_name", "height", "width"}``; the dataset travels with the sample by name.
+"dataset_id", "file_name", "height", "width", "view"}``; the dataset travels with the sample by
+name, and the view says where in its photo a crop lies.
 """
 
 from __future__ import annotations
@@ -146,9 +147,9 @@ class TrainDataset(Dataset):
         reduction = window.reduction if sample.image.lower().endswith(JPEG_SUFFIXES) else 1
         image = source.read_image(sample.image, reduction)
         check_sizes(sample, image, label, reduction)
-        image, label = self.augment.apply(image, label, window, rng)
+        image, label, view = self.augment.apply(image, label, window, rng)
         item = _item(source, draw.dataset, sample, image, label, label.shape)
-        return {**item, bad_samples.UNLABELLED: bool(unlabelled)}
+        return {**item, "view": view, bad_samples.UNLABELLED: bool(unlabelled)}
 
 
 class EvalDataset(Dataset):

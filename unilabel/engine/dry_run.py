@@ -16,8 +16,10 @@ from torch import Tensor
 from unilabel.core.errors import UniLabelError
 from unilabel.data.build import build_eval_loader
 from unilabel.data.sources import DatasetSource
+from unilabel.engine.evaluate import test_asking
 from unilabel.engine.undisturbed import undisturbed
 from unilabel.modeling.meta_arch import UniLabelSegmentor
+from unilabel.modeling.windows import Asking
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +44,10 @@ def check_network(
             model.train()
             _try(cfg, model, _grey(count, (height, width)), "training crops (INPUT.CROP_SIZE)")
         model.eval()
+        asking = test_asking(cfg)
         for size, name in sizes.items():
-            _try(cfg, model, _grey(1, size), f"images of {name!r} (INPUT.TEST_SHORT_SIDE)")
+            what = f"images of {name!r} (INPUT.TEST_SHORT_SIDE)"
+            _try(cfg, model, _grey(1, size), what, asking)
 
 
 def _validation_sizes(
@@ -62,10 +66,16 @@ def _grey(count: int, size: tuple[int, int]) -> Tensor:
     return torch.full((count, 3, *size), 128, dtype=torch.uint8)
 
 
-def _try(cfg: CfgNode, model: UniLabelSegmentor, images: Tensor, what: str) -> None:
+def _try(
+    cfg: CfgNode,
+    model: UniLabelSegmentor,
+    images: Tensor,
+    what: str,
+    asking: Asking = Asking(),  # noqa: B008  (frozen)
+) -> None:
     count, _, height, width = images.shape
     try:
-        model.embed(images.to(model.device))
+        asking.embed(model, images.to(model.device))
     except torch.cuda.OutOfMemoryError as error:
         raise UniLabelError(
             f"{count} {what} of {height} x {width} pixels do not fit into the memory of "
@@ -88,8 +98,8 @@ def _cure(text: str) -> str:
         )
     if "doesn't match model" in text:
         return (
-            "It is made for the size of its pretraining. Add to MODEL.TIMM.ARGS "
-            '{"strict_img_size": false} (Swin) or {"dynamic_img_size": true} (ViT) for other sizes.'
+            "MODEL.TIMM.ARGS hold it to the size of its pretraining: leave strict_img_size (Swin) "
+            "or dynamic_img_size (ViT) out of them, other sizes are allowed then."
         )
     return (
         "Take an INPUT.CROP_SIZE and INPUT.TEST_SHORT_SIDE that fit it (multiples of 32 fit most "

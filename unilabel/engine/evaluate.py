@@ -27,6 +27,7 @@ from unilabel.data.sources import DatasetSource, resolve_file
 from unilabel.evaluation.atoms import read_atoms, score_atoms
 from unilabel.evaluation.sem_seg import SpaceConfusionEvaluator, through_mapping
 from unilabel.modeling.meta_arch import UniLabelSegmentor
+from unilabel.modeling.windows import Asking
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def evaluate_model(
     Returns:
         ``datasets.<name>.{miou, iou, images, unseen, counted}`` and, with unified labels,
         ``unified_miou`` (plain arg max over unified labels, then their class); ``mean_miou`` and
-        ``mean_unified_miou`` over those that are ``counted``;
+        ``mean_unified_miou`` over those that are ``counted``; ``test``, how the network was asked;
         ``relations`` where truth is given; ``unified`` (atom scores) where the world has atoms.
     """
     results = score_datasets(cfg, model, sources, mapping)
@@ -72,7 +73,7 @@ def score_datasets(
     sources: Sequence[DatasetSource],
     mapping: LabelMapping | None,
 ) -> dict[str, Any]:
-    """The ``datasets`` and the means of :func:`evaluate_model`, without anything else.
+    """The ``datasets``, the means and the ``test`` of :func:`evaluate_model`, nothing else.
 
     Without ``mapping`` a model with unified labels is scored in the datasets' own spaces alone.
     """
@@ -93,6 +94,12 @@ def score_datasets(
     results["mean_miou"] = mean_over_datasets(results["datasets"])
     if mapping is not None:
         results["mean_unified_miou"] = mean_over_datasets(results["datasets"], "unified_miou")
+    asking = test_asking(cfg)
+    results["test"] = {
+        "short_side": cfg.INPUT.TEST_SHORT_SIDE,
+        "window": asking.window,
+        "scales": list(asking.scales),
+    }
     return results
 
 
@@ -138,7 +145,16 @@ def count(
     else:
         evaluator = SpaceConfusionEvaluator(source.label_space.num_classes, sizes)
     logger.info("predicting %d images of %s %s", len(loader.dataset), source.name, split)
-    return inference_on_dataset(model, loader, evaluator)
+    before, model.asking = model.asking, test_asking(cfg)
+    try:
+        return inference_on_dataset(model, loader, evaluator)
+    finally:
+        model.asking = before
+
+
+def test_asking(cfg: CfgNode) -> Asking:
+    """How the network is asked when it is scored (TEST.WINDOW, TEST.SCALES)."""
+    return Asking(cfg.TEST.WINDOW, tuple(cfg.TEST.SCALES))
 
 
 def space_size(model: UniLabelSegmentor, space: str) -> int:

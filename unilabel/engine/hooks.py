@@ -69,17 +69,16 @@ class CheckpointHook(HookBase):
 
 
 class ProgressHook(HookBase):
-    """Writes losses, learning rate, stage and remaining time every ``period`` iterations."""
+    """Writes losses, learning rate, stage and remaining time whenever the trainer logs."""
 
-    def __init__(self, writers: list[EventWriter], period: int) -> None:
-        """Keep Detectron2's writers (terminal, JSON lines, TensorBoard)."""
+    def __init__(self, writers: list[EventWriter]) -> None:
+        """Keep the writers (terminal, JSON lines, TensorBoard)."""
         self.writers = writers
-        self.period = period
 
     def after_step(self) -> None:
         """Write after the trainer has put new values, or the network was scored."""
         scored = self.trainer.storage.latest().get(MEAN, (None, None))[1] == self.trainer.iter
-        if (self.trainer.iter + 1) % self.period == 0 or scored:
+        if self.trainer.is_logged() or scored:
             for writer in self.writers:
                 writer.write()
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
-from unilabel.config import add_unilabel_config
+from unilabel.config import add_unilabel_config, without_pretrained
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
@@ -45,7 +45,7 @@ def load_model(
         raise UniLabelError(f"{path} lacks {', '.join(sorted(missing))}; it is no finished model.")
     cfg = config_of(content["config"], str(path))
     cfg.MODEL.DEVICE = device
-    cfg.MODEL.TIMM.PRETRAINED = ""  # the weights are in the file
+    without_pretrained(cfg)  # the weights are in the file
     spaces = LabelSpaceSet.from_list(content["label_spaces"], str(path))
     model = build_segmentor(cfg, spaces)
     try:

@@ -6,11 +6,17 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
+from unilabel.core.errors import UniLabelError
 from unilabel.core.stages import Segment, Stage, StageSchedule
 
 
 def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW over the parameters that require gradients: backbone slower, no decay on norms."""
+    """AdamW over the parameters that require gradients: backbone slower, no decay on norms.
+
+    Raises:
+        UniLabelError: SOLVER.LAYER_DECAY is set for a network whose layers timm does not know.
+    """
+    depths = _layer_depths(cfg, model)
     norms = {
         id(p)
         for module in model.modules()
@@ -22,6 +28,7 @@ def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optim
         if not parameter.requires_grad:
             continue
         factor = cfg.SOLVER.BACKBONE_FACTOR if name.startswith("backbone.") else 1.0
+        factor *= cfg.SOLVER.LAYER_DECAY ** depths.get(name, 0)
         plain = id(parameter) in norms or name.endswith("dataset_bias")
         decay = 0.0 if plain else cfg.SOLVER.WEIGHT_DECAY
         groups.setdefault((factor, decay), []).append(parameter)
@@ -32,6 +39,19 @@ def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optim
         ],
         fused=None,
     )
+
+
+def _layer_depths(cfg: CfgNode, model: nn.Module) -> dict[str, int]:
+    """Parameter of the model -> layers of the backbone behind it, where that matters."""
+    if cfg.SOLVER.LAYER_DECAY == 1:
+        return {}
+    depths = {f"backbone.{k}": depth for k, depth in model.backbone.parameter_depths().items()}
+    if not depths:
+        raise UniLabelError(
+            f"SOLVER.LAYER_DECAY is {cfg.SOLVER.LAYER_DECAY}, but timm knows no order of the "
+            f"layers of {cfg.MODEL.TIMM.NAME!r}; set it to 1."
+        )
+    return depths
 
 
 def half_precision(cfg: CfgNode, device: torch.device) -> torch.dtype | None:

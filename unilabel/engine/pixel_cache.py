@@ -117,7 +117,7 @@ def _pixels_of(
     model: UniLabelSegmentor, item: dict, quota: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Up to ``quota`` random labelled pixels of one image: (P, D) float16, (P,) int64."""
-    embedding = model.embed(item["image"][None].to(model.device))[0]  # (D, h, w)
+    embedding = model.embed_items([item])[0]  # (D, h, w)
     cells = (embedding.shape[1], embedding.shape[2])
     label = model.grid(tuple(item["image"].shape[1:])).labels(item["sem_seg"], cells).long()
     valid = torch.nonzero(label.reshape(-1) != IGNORE).flatten()
@@ -132,11 +132,10 @@ def embed_batch(
 ) -> list[tuple[Tensor, Tensor]]:
     """Labelled pixels of a training batch through the frozen network: K pairs (P, D), (P,)."""
     model.eval()
-    images = torch.stack([item["image"] for item in batch]).to(model.device)
-    embedding = model.embed(images)  # (B, D, h, w)
+    embedding = model.embed_items(batch)  # (B, D, h, w)
     cells = (embedding.shape[2], embedding.shape[3])
     labels = torch.stack([item["sem_seg"] for item in batch])
-    labels = model.grid((images.shape[2], images.shape[3])).labels(labels, cells)
+    labels = model.grid(tuple(batch[0]["image"].shape[1:])).labels(labels, cells)
     labels = labels.long().to(model.device)
     pairs = []
     for dataset_id in range(len(model.label_spaces)):

@@ -33,6 +33,7 @@ NO_MATTER = (
     "MODEL.CHANNELS_LAST",
     "MODEL.WEIGHTS",
     "MODEL.TIMM.PRETRAINED",
+    "MODEL.TIMM.DETAIL.PRETRAINED",
     "DATASETS.RELATIONS",
     "SOLVER.CHECKPOINT_PERIOD",
     "SOLVER.KEEP_CHECKPOINTS",
@@ -40,6 +41,7 @@ NO_MATTER = (
 )
 # What error messages advise a person to change before going on. The results say that it changed.
 REMEDIES = (
+    "INPUT.TOKEN_CACHE",
     "DATASETS.CUSTOM",  # the folders were moved; names and classes are compared apart from this
     "DATASETS.ON_BAD_SAMPLE",
     "DATASETS.MAX_BAD_SHARE",

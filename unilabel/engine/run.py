@@ -17,7 +17,7 @@ import timm
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
-from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
+from detectron2.utils.events import JSONWriter, TensorboardXWriter
 
 import unilabel
 from unilabel.core.errors import UniLabelError
@@ -39,6 +39,8 @@ from unilabel.engine.evaluate import evaluate_model, mean_over_datasets
 from unilabel.engine.expected import check_expectations, verify_results
 from unilabel.engine.hooks import CheckpointHook, ProgressHook
 from unilabel.engine.loading import load_model
+from unilabel.engine.progress import ProgressLine
+from unilabel.engine.token_cache import use_token_cache
 from unilabel.engine.trainer import UniLabelTrainer
 from unilabel.engine.validation import ValidationHook
 from unilabel.engine.warm_start import read_start, start_from
@@ -81,11 +83,11 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     if comm.is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
         writers = [
-            CommonMetricPrinter(trainer.max_iter),
+            ProgressLine(trainer.clock, trainer.schedule, lambda: trainer.max_iter),
             JSONWriter(str(folder / "metrics.json")),
             TensorboardXWriter(str(folder)),
         ]
-        hooks.append(ProgressHook(writers, cfg.LOG_PERIOD))
+        hooks.append(ProgressHook(writers))
     trainer.register_hooks(hooks)
     trainer.train()
     if cfg.SOLVER.REFIT:
@@ -139,6 +141,7 @@ def evaluate(cfg: CfgNode, config_file: str) -> dict[str, Any]:
                 f"{', '.join(source.label_space.class_names)}. Weights of another label space?"
             )
     check_network(cfg, model, sources, training=False)
+    use_token_cache(cfg, model, sources)
     mapping = None if space is None else space.mapping
     results = {
         **describe_run(cfg, config_file),

@@ -34,9 +34,11 @@ from unilabel.engine.optim import (
     learning_rate,
     set_learning_rate,
 )
+from unilabel.engine.progress import StepClock
 from unilabel.engine.refit import refit
 from unilabel.engine.resume import check_resumable
 from unilabel.engine.segmentor import build_segmentor, load_weights
+from unilabel.engine.token_cache import use_token_cache
 from unilabel.engine.unifier import Unifier
 from unilabel.engine.versions import current_state
 
@@ -57,6 +59,7 @@ class UniLabelTrainer(TrainerBase):
         notes: one line per event that a person should read.
         guard: watches over steps whose gradient is not finite.
         bad_samples: which training samples could not be used.
+        clock: how long the last steps took.
     """
 
     def __init__(self, cfg: CfgNode, sources: list[DatasetSource]) -> None:
@@ -69,12 +72,14 @@ class UniLabelTrainer(TrainerBase):
         self.start_iter, self.max_iter = 0, self.schedule.total
         torch.manual_seed(cfg.SEED)
         self.model = build_segmentor(cfg, self.label_spaces)
+        use_token_cache(cfg, self.model, sources)
         self.network: nn.Module = self.model
         self.optimizer: torch.optim.Optimizer | None = None
         self.half = half_precision(cfg, self.model.device)
         self.scaler = torch.amp.GradScaler(
             self.model.device.type, enabled=self.half is torch.float16
         )
+        self.clock = StepClock()
         self.segment: Segment | None = None
         self.records: list[dict[str, Any]] = []
         self.notes: list[str] = []
@@ -118,17 +123,26 @@ class UniLabelTrainer(TrainerBase):
         torch.manual_seed(
             (self.cfg.SEED * 1_000_003 + self.iter) * comm.get_world_size() + comm.get_rank()
         )
-        if self.segment.stage is Stage.GNN:
-            losses = self._graph_step()
-        else:
-            if self.iter == self.schedule.prune_iteration(self.cfg.UNIFY.PRUNE_AT):
-                self.unifier.prune()
-                self._wrap_network()  # the model's parameters are the same; buffers changed
-            losses = self._network_step()
-        if (self.iter + 1) % self.cfg.LOG_PERIOD == 0 or self.iter + 1 == self.segment.stop:
+        network = self.segment.stage.trains_network
+        if network and self.iter == self.schedule.prune_iteration(self.cfg.UNIFY.PRUNE_AT):
+            self.unifier.prune()
+            self._wrap_network()  # the model's parameters are the same; buffers changed
+        with self.clock.step(network, self.images_of_step if network else 0):
+            losses = self._network_step() if network else self._graph_step()
+        if self.is_logged() or self.iter + 1 == self.segment.stop:
             self._log(losses)
         if self.iter + 1 == self.segment.stop:
             self.leave_segment()
+
+    @property
+    def images_of_step(self) -> int:
+        """Images that a step of the network sees in this process."""
+        cfg = self.cfg.INPUT
+        return cfg.IMAGES_PER_DATASET * cfg.ACCUMULATE * len(self.sources)
+
+    def is_logged(self) -> bool:
+        """Whether the present iteration is told: every LOG_PERIOD, and the first of a process."""
+        return (self.iter + 1) % self.cfg.LOG_PERIOD == 0 or self.iter == self.start_iter
 
     def _network_step(self) -> dict[str, Tensor]:
         rate = learning_rate(self.cfg, self.schedule, self.segment, self.iter)
@@ -169,7 +183,8 @@ class UniLabelTrainer(TrainerBase):
         return losses if self.guard.passes(norm, self.iter, self.segment.stage.value) else {}
 
     def _next_batch(self) -> list[dict[str, Any]]:
-        batch = next(self._batches)
+        with self.clock.waiting():
+            batch = next(self._batches)
         self.bad_samples.add(batch)
         return batch
 
@@ -343,4 +358,9 @@ class UniLabelTrainer(TrainerBase):
             return
         self.storage.put_scalars(total_loss=sum(values.values()) / len(values), **values)
         optimizer = self.optimizer or self.unifier.learner.optimizer
+        speeds = {
+            "images_per_second": self.clock.images_per_second(),
+            "waiting_share": self.clock.waiting_share(),
+        }
+        self.storage.put_scalars(**{k: v for k, v in speeds.items() if v is not None})
         self.storage.put_scalar("lr", optimizer.param_groups[-1]["lr"], smoothing_hint=False)

@@ -7,7 +7,7 @@ h x w feature size.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from unilabel.core.losses import reduce_pixel_loss
 from unilabel.core.reading import read_labels
 from unilabel.modeling.heads import MultiSegHead, UniSegHead
 from unilabel.modeling.pixel_decoder import PixelDecoder
+from unilabel.modeling.windows import Asking
 
 
 @META_ARCH_REGISTRY.register()
@@ -65,6 +66,9 @@ class UniLabelSegmentor(nn.Module):
         self.ohem_threshold = ohem_threshold
         self.dataset_weights = dict(dataset_weights or {})
         self.align_corners = align_corners
+        # Loader items -> maps of a frozen transformer that are kept elsewhere, or None.
+        self.known_tokens: Callable[[Sequence[dict[str, Any]]], list[Tensor]] | None = None
+        self.asking = Asking()  # how :meth:`inference` asks
         shapes = backbone.output_shape().values()
         self.stride = min(shape.stride for shape in shapes)  # pixels of a cell of the embedding
         # Images are padded to a multiple of this, so that the maps of all strides end together.
@@ -123,18 +127,31 @@ class UniLabelSegmentor(nn.Module):
         own = self.label_spaces.names
         return own if self.uni_head is None else [*own, UNIFIED]
 
-    def embed(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor, tokens: Sequence[Tensor] | None = None) -> Tensor:
         """(B, 3, H, W) RGB 0..255 of any dtype -> (B, D, h, w) pixel embeddings.
 
         The normalised image is padded with zeros, the mean colour, as Detectron2 does; where the
-        cells lie is told by :meth:`grid`.
+        cells lie is told by :meth:`grid`. ``tokens`` are those of the backbone's transformer,
+        where they are known.
         """
+        x = self.prepared(images)
+        features = self.backbone(x) if tokens is None else self.backbone(x, tokens)
+        return self.pixel_decoder(list(features.values()))
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images 0..255 as the backbone gets them: normalised and padded."""
         x = (images.float() - self.pixel_mean) / self.pixel_std
         if not self.align_corners:
             below, right = (-side % self.divisibility for side in x.shape[2:])
             x = F.pad(x, (0, right, 0, below))
-        x = x.contiguous(memory_format=self.memory_format)
-        return self.pixel_decoder(list(self.backbone(x).values()))
+        return x.contiguous(memory_format=self.memory_format)
+
+    def embed_items(self, items: Sequence[dict[str, Any]]) -> Tensor:
+        """Embed the images of loader items, which have equal sizes: (B, D, h, w)."""
+        images = torch.stack([item["image"] for item in items])
+        images = images.to(self.device, non_blocking=True)
+        tokens = None if self.known_tokens is None else self.known_tokens(items)
+        return self.embed(images, tokens)
 
     def grid(self, image: tuple[int, int]) -> CellGrid:
         """Where the cells of the embedding of an image of (height, width) lie."""
@@ -153,9 +170,7 @@ class UniLabelSegmentor(nn.Module):
             dataset and "unified").
         """
         if self.training:
-            images = torch.stack([item["image"] for item in batched_inputs])
-            embedding = self.embed(images.to(self.device, non_blocking=True))
-            return self.losses(embedding, batched_inputs)
+            return self.losses(self.embed_items(batched_inputs), batched_inputs)
         return self.inference(batched_inputs)
 
     def losses(self, embedding: Tensor, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -221,17 +236,23 @@ class UniLabelSegmentor(nn.Module):
         for index, item in enumerate(batched_inputs):
             groups.setdefault(tuple(item["image"].shape), []).append(index)
         for shape, indices in groups.items():
-            images = torch.stack([batched_inputs[i]["image"] for i in indices])
-            embedding = self.embed(images.to(self.device, non_blocking=True))
-            for row, index in enumerate(indices):
+            rows = self._asked([batched_inputs[i] for i in indices])
+            for pixels, index in zip(rows, indices, strict=True):  # (1, D, h, w)
                 item = batched_inputs[index]
                 size = (item.get("height", shape[1]), item.get("width", shape[2]))
                 for space in item.get("spaces", self.default_spaces(item)):
-                    pixels = embedding[row : row + 1]  # (1, D, h, w)
                     scores, mapping = self.scores(pixels, space)
                     answer = read_labels(scores, self.grid((shape[1], shape[2])), size, mapping)
                     results[index][space] = answer.labels[0]
         return results
+
+    def _asked(self, items: Sequence[dict[str, Any]]) -> Iterator[Tensor]:
+        """The embedding (1, D, h, w) of every item, asked for as ``asking`` says."""
+        if self.asking.plain:
+            yield from self.embed_items(items).split(1)
+            return
+        for item in items:
+            yield self.asking.embed(self, item["image"][None].to(self.device))
 
     def default_spaces(self, item: dict[str, Any]) -> list[str]:
         """The own dataset of an image, where it says one, and the unified space."""

@@ -1,10 +1,14 @@
-"""Pixel embeddings of large or resized images, on the grid of the plain image.
+"""How a network is asked about an image: in windows, at several sizes, or plainly.
+
+The embedding always lies on the grid of the plain image. Evaluation, predictor and submissions ask
+through :class:`Asking` alone, so that equal options give equal answers.
 
 Letters: D embedding dim, h x w cells, H x W image size.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unilabel.core.errors import UniLabelError
 from unilabel.core.grid import CellGrid
 
+TTA_SCALES = (0.75, 1.0, 1.25)
 MIN_SIDE = 32  # pixels; smaller images are enlarged before they are scaled for averaging
 
 
@@ -27,6 +33,40 @@ class Embedder(Protocol):
 
     def grid(self, image: tuple[int, int]) -> CellGrid:
         """Where the cells of an image lie."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a network is asked about an image.
+
+    Attributes:
+        window: side of overlapping square windows, pixels; 0: the whole image at once.
+        scales: of the image, each also mirrored, whose embeddings are averaged; empty: the image.
+    """
+
+    window: int = 0
+    scales: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.window < 0 or 0 < self.window < 2 * MIN_SIDE:
+            raise UniLabelError(
+                f"window is {self.window}; expected 0 (the whole image) or at least {2 * MIN_SIDE}."
+            )
+        if any(scale <= 0 for scale in self.scales):
+            raise UniLabelError(
+                f"scales are {list(self.scales)}; expected positive factors of the image's size."
+            )
+
+    @property
+    def plain(self) -> bool:
+        """Whether the network sees the image as it is, once."""
+        return not self.window and not self.scales
+
+    def embed(self, model: Embedder, pixels: Tensor) -> Tensor:
+        """(1, 3, H, W) pixels of any type -> (1, D, h, w), with the cells of the whole image."""
+        if self.scales:
+            return embed_mean(model, pixels.float(), self.scales, self.window)
+        return embed_in_windows(model, pixels, self.window)
 
 
 def resize_pixels(pixels: Tensor, scale: float) -> Tensor:
@@ -123,7 +163,7 @@ def embed_in_windows(model: Embedder, pixels: Tensor, window: int) -> Tensor:
             share = shares[0][:, None] * shares[1][None]
             total[:, :, places[0], places[1]] += sampled(part, *indices) * share
             weight[:, :, places[0], places[1]] += share
-    return total / weight
+    return total.div_(weight)
 
 
 def _cells(
