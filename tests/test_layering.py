@@ -79,6 +79,7 @@ LAYERS = {
         "visual",
         "importers.links",
     },
+    "editing": {"core", "data", "engine", "predictor"},
     "demo_app": {
         "core",
         "text",

@@ -6,6 +6,7 @@ Letters: N unified labels now, C classes of all datasets.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -37,6 +38,12 @@ def merged_origin(origin: Tensor, new_index: Tensor, reviewed: UnifiedLabelSpace
     return merged
 
 
+def free_color(taken: Iterable[tuple[int, int, int]]) -> tuple[int, int, int]:
+    """The first colour of the palette that nothing has."""
+    known = set(taken)
+    return next(c for c in map(default_color, itertools.count()) if c not in known)
+
+
 def with_review(
     space: UnifiedLabelSpace,
     reviewed: UnifiedLabelSpace,
@@ -64,7 +71,6 @@ def with_review(
     colors = [reviewed.colors[old] if old >= 0 else space.colors[i] for i, old in enumerate(rows)]
     taken_names = {reviewed.names[old] for old in kept.values()}
     taken_colors = {reviewed.colors[old] for old in kept.values()}
-    free = (c for c in map(default_color, itertools.count()) if c not in {*space.colors, *colors})
     for row, old in enumerate(rows):
         if old >= 0:
             continue
@@ -75,7 +81,7 @@ def with_review(
         names[row] = name
         taken_names.add(name)
         if colors[row] in taken_colors:
-            colors[row] = next(free)
+            colors[row] = free_color([*space.colors, *colors])
         taken_colors.add(colors[row])
     place = class_origin(reviewed.label_spaces, space.label_spaces)
     now, seen = space.mapping.stacked(), carried(reviewed.mapping.stacked(), place)
