@@ -24,7 +24,15 @@ pytestmark = pytest.mark.d2
 IMAGES = [np.random.default_rng(i).integers(0, 256, (40, 57, 3), np.uint8) for i in range(3)]
 
 
-@pytest.fixture(params=["toy_weights", "logit_sum_weights", "multi_head_weights"])
+@pytest.fixture(
+    params=[
+        "toy_weights",
+        "logit_sum_weights",
+        "shifted_weights",
+        "shifted_logit_sum_weights",
+        "multi_head_weights",
+    ]
+)
 def weights(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 

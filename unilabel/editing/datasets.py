@@ -15,7 +15,8 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.data.builtin import builtin_names
-from unilabel.editing.parts import BIAS, MAPPING, SHIFT, Parts, edited, select_rows
+from unilabel.editing.parts import BIAS, MAPPING, Parts, edited, select_rows
+from unilabel.engine.segmentor import SHIFT
 
 HEADS = "multi_head.weights."
 

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
 from unilabel.data.images import read_image
-from unilabel.editing.parts import SILENT, Parts, float_rows
+from unilabel.editing.parts import Parts, float_rows
+from unilabel.editing.rows import MergedRow
+from unilabel.modeling.heads import SILENT
 from unilabel.predictor import UniLabelPredictor
 
 CELLS = 400  # pixels of each photo
@@ -71,7 +73,7 @@ def class_scores(
     """
     logits = pixels @ rows.T + bias
     if mode == "logit_sum":
-        return logits @ links.to(logits)
+        return logits @ (links & (bias > SILENT / 2)[:, None]).to(logits)
     if rest:
         links = torch.cat([links, ~links.any(1, keepdim=True)], dim=1)
     spread = logits[:, :, None].masked_fill(~links, -torch.inf)  # (P, N, C_i)
@@ -80,7 +82,7 @@ def class_scores(
 
 
 def fit_row(
-    parts: Parts, sample: Sample, rows: Sequence[int], row: Tensor, biases: Tensor
+    parts: Parts, sample: Sample, rows: Sequence[int], start: MergedRow
 ) -> tuple[Tensor, Tensor]:
     """Fit X_u (D,) and bias (K,) of one label in place of M: answers stay as near as they can.
 
@@ -91,13 +93,12 @@ def fit_row(
         parts: the model before.
         sample: pixels.
         rows: ids of the M labels.
-        row: (D,) start.
-        biases: (K,) start; silent ones stay.
+        start: where the fit begins; its shift and silent biases stay.
     """
     embedding, bias, shift = float_rows(parts)
     links = parts.label_spaces.split(parts.unified().mapping.stacked())
     others = torch.tensor([i for i in range(len(embedding)) if i not in rows])
-    spoken = biases > SILENT / 2
+    spoken = start.bias > SILENT / 2
     cases = []  # rows of the others, bias of the others, links, answers of before, bias of the new
     for i, block in enumerate(links):
         own = embedding if shift is None else embedding + shift[i]
@@ -111,8 +112,8 @@ def fit_row(
         before = class_scores(parts.mode, sample.pixels, embedding, none, merged)
         after = torch.eye(len(others) + 1, dtype=torch.bool)
         cases.append((embedding[others], none[others], after, before.softmax(1), -1))
-    row = row.clone().requires_grad_()
-    free = biases.clone().requires_grad_()
+    row = start.embedding.clone().requires_grad_()
+    free = start.bias.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([row, free], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
@@ -120,7 +121,7 @@ def fit_row(
         total = row.new_zeros(())
         for own, own_bias, joined, target, i in cases:
             used = torch.where(spoken[i], free[i], SILENT) if i >= 0 else row.new_zeros(())
-            place = row if shift is None or i < 0 else row + shift[i, rows[0]]
+            place = row if start.shift is None or i < 0 else row + start.shift[i]
             everything = torch.cat([own, place[None]])
             scores = class_scores(
                 parts.mode, sample.pixels, everything, torch.cat([own_bias, used[None]]), joined,
@@ -134,7 +135,7 @@ def fit_row(
         return total
 
     optimizer.step(loss)
-    fitted = torch.where(spoken, free, biases)
+    fitted = torch.where(spoken, free, start.bias)
     if not bool(torch.isfinite(row).all() and torch.isfinite(fitted).all()):
         raise UniLabelError("the fit of the merged label is not finite; give more photos.")
     return row.detach(), fitted.detach()

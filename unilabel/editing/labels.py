@@ -17,7 +17,6 @@ from unilabel.core.review import free_color
 from unilabel.core.unified_space import Link, UnifiedLabelSpace
 from unilabel.editing.imitate import Sample, changed_share, fit_row
 from unilabel.editing.parts import (
-    SILENT,
     Parts,
     edited,
     float_rows,
@@ -26,6 +25,7 @@ from unilabel.editing.parts import (
     with_links,
 )
 from unilabel.editing.rows import merged_row
+from unilabel.modeling.heads import SILENT
 
 LOGIT_SUM = "logit_sum"
 
@@ -67,7 +67,7 @@ def merge_labels(
         )
     x_u, biases = row.embedding, row.bias
     if sample is not None and row.inexact:
-        x_u, biases = fit_row(parts, sample, rows, x_u, biases)
+        x_u, biases = fit_row(parts, sample, rows, row)
     embedding, bias, shift = float_rows(parts)
     first = rows[0]
     embedding[first], bias[:, first] = x_u, biases

@@ -20,12 +20,12 @@ from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine.checkpoint import load_file, save_file
 from unilabel.engine.loading import config_of, load_model
+from unilabel.engine.segmentor import SHIFT
 from unilabel.engine.side_files import check_output, new_side_file, settled_space
 
 HEAD = "uni_head."
 EMBEDDING, MAPPING = f"{HEAD}label_embedding", f"{HEAD}mapping"  # (N, D), (N, C)
-BIAS, SHIFT = f"{HEAD}dataset_bias", f"{HEAD}dataset_shift"  # (K, N), (K, N, D) or absent
-SILENT = -1e4  # bias of a unified label that takes no part in the answers of a dataset
+BIAS = f"{HEAD}dataset_bias"  # (K, N); SHIFT: (K, N, D) or absent
 
 
 @dataclass(frozen=True)

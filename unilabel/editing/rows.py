@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unilabel.editing.parts import SILENT, Parts, float_rows
+from unilabel.editing.parts import Parts, float_rows
+from unilabel.modeling.heads import SILENT
 
 
 @dataclass(frozen=True)

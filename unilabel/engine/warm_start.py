@@ -25,7 +25,9 @@ from unilabel.engine.fitting import fit_heads
 from unilabel.engine.kept_labels import KeptLabels
 from unilabel.engine.loading import config_of, label_space_of_weights
 from unilabel.engine.pixel_cache import collect_pixels
+from unilabel.engine.segmentor import SHIFT
 from unilabel.engine.trainer import UniLabelTrainer
+from unilabel.modeling.heads import SILENT
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 
 logger = logging.getLogger(__name__)
@@ -201,6 +203,10 @@ def _kept(
             "is fitted anew for %s and %s",
             *(old.MAPPING_MODE, old.DATASET_BIAS, new.MAPPING_MODE, new.DATASET_BIAS),
         )
+    shift = weights.get(SHIFT)
+    if bool((bias <= SILENT / 2).any()) or (shift is not None and bool(shift.any())):
+        logger.info("X_u is fitted anew to answer without own classifiers of the datasets")
+        bias, same = bias.masked_fill(bias <= SILENT / 2, 0.0), False
     return KeptLabels(labels, weights["uni_head.label_embedding"], bias, label_spaces, same)
 
 
@@ -251,15 +257,18 @@ def _classifiers(
 ) -> tuple[Tensor, bool]:
     """A classifier of every class of the older model, (C of before, D); whether they are its own.
 
-    Classes of unified labels get the sum of their rows of X_u where their logits are added up, else
-    the mean; neither knows the dataset bias.
+    Classes of unified labels get the sum of their rows of X_u, as their dataset shifts them, where
+    their logits are added up, else the mean; neither knows the dataset bias.
     """
     weights = content["model"]
     heads = [weights.get(f"{HEADS}{i}") for i in range(len(before))]
     if all(h is not None for h in heads):
         return torch.cat(heads).float(), True
-    links = labels.mapping.stacked().float()
-    summed = links.T @ weights["uni_head.label_embedding"].float()
-    if config_of(content["config"], "MODEL.WEIGHTS").MODEL.MAPPING_MODE == "logit_sum":
-        return summed, False
-    return summed / links.sum(0)[:, None].clamp(min=1), False
+    x_u, shift = weights["uni_head.label_embedding"].float(), weights.get(SHIFT)
+    added = config_of(content["config"], "MODEL.WEIGHTS").MODEL.MAPPING_MODE == "logit_sum"
+    found = []
+    for i, name in enumerate(before.names):
+        links = labels.mapping[name].float().T  # (C_i, N)
+        rows = links @ (x_u if shift is None else x_u + shift[i].float())
+        found.append(rows if added else rows / links.sum(1, keepdim=True).clamp(min=1))
+    return torch.cat(found), False
