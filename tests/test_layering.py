@@ -79,7 +79,7 @@ LAYERS = {
         "visual",
         "importers.links",
     },
-    "editing": {"core", "data", "engine", "predictor"},
+    "editing": {"core", "data", "engine", "modeling", "predictor"},
     "demo_app": {
         "core",
         "text",

@@ -61,11 +61,12 @@ if __name__ == "__main__":
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 from unilabel.adding.base import check_new, read_base  # noqa: E402
-from unilabel.adding.job import add_dataset, check_output, read_source, write_model  # noqa: E402
+from unilabel.adding.job import add_dataset, read_source, write_model  # noqa: E402
 from unilabel.adding.words import lines  # noqa: E402
 from unilabel.config import merge_overrides  # noqa: E402
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.engine.segmentor import device_of  # noqa: E402
+from unilabel.engine.side_files import check_output  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import unilabel
-from unilabel.adding.base import Base, check_new, new_side_file
+from unilabel.adding.base import Base, check_new
 from unilabel.adding.extend import extended_model
 from unilabel.adding.learn import Learned, learn
 from unilabel.adding.photos import LabelledPhotos, choose_photos, embed_photos
@@ -24,6 +24,7 @@ from unilabel.data.folders import folder_source
 from unilabel.data.sources import DatasetSource
 from unilabel.data.test_size import TestSize
 from unilabel.engine.checkpoint import finished_model, load_file, save_file
+from unilabel.engine.side_files import check_output, new_side_file
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 from unilabel.predictor import UniLabelPredictor
 from unilabel.text.encoders import build_text_encoder
@@ -172,20 +173,6 @@ def write_model(added: Added, output: str | os.PathLike[str]) -> tuple[Path, Pat
     save_file(path, content)
     added.space.save(side)
     return path, side
-
-
-def check_output(weights: Path, output: str | os.PathLike[str]) -> Path:
-    """The path of the new file.
-
-    Raises:
-        UniLabelError: it is the old one.
-    """
-    path = Path(output)
-    if path.resolve() == weights.resolve() or (path.exists() and path.samefile(weights)):
-        raise UniLabelError(
-            f"--output {output} is the model itself, which stays as it is; name another file."
-        )
-    return path
 
 
 def _config(added: Added) -> Any:
