@@ -43,6 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--photos", type=int, metavar="K", help="use K random training photos (default: all); 0: "
         "names and descriptions only",
     )  # fmt: skip
+    add(
+        "--finetune", type=int, default=0, metavar="N", help="train on for N iterations with all "
+        "datasets that are at hand; the others are kept by distillation. Old answers change then",
+    )  # fmt: skip
+    add("--report", metavar="FILE", help="web page to write: what is believed, with crops")
     add("--seed", type=int, default=0, help="of the draw of photos")
     add("--device", default="cpu", help="cpu, cuda or auto")
     add("--encoder", default="", help="text encoder (default: that of the model)")
@@ -61,7 +66,13 @@ if __name__ == "__main__":
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 from unilabel.adding.base import check_new, read_base  # noqa: E402
+<<<<<<< HEAD
 from unilabel.adding.job import add_dataset, read_source, write_model  # noqa: E402
+=======
+from unilabel.adding.finetune import finetune  # noqa: E402
+from unilabel.adding.job import add_dataset, check_output, read_source, write_model  # noqa: E402
+from unilabel.adding.report import write_report  # noqa: E402
+>>>>>>> 9336ee1 (Adding a dataset: page with crops, training on, learning curve; folds have not seen what they are asked about)
 from unilabel.adding.words import lines  # noqa: E402
 from unilabel.config import merge_overrides  # noqa: E402
 from unilabel.core.errors import UniLabelError  # noqa: E402
@@ -81,7 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_new(base, source.name)
         added = add_dataset(base, source, args.photos, args.seed, args.encoder)
         print("\n".join(lines(added.learned, added.photos, base.space)))
+        if args.finetune:
+            tuned = finetune(added, args.finetune, args.seed)
+            added = tuned.added
+            print("\n".join(tuned.lines()))
         path, side = write_model(added, args.output)
+        if args.report:
+            write_report(added, args.report)
     except UniLabelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

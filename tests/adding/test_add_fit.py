@@ -89,15 +89,29 @@ def test_the_nearest_choice_is_taken_where_the_model_is_right() -> None:
     scores = pixels.embeddings @ (4 * rows[:4]).T
     answer = links[:4].int().argmax(1)[scores.argmax(1)]
     known = Pixels(pixels.embeddings, answer, pixels.weights, pixels.groups)
-    choices = choose(known, Start(4 * rows, links), FitOptions(), 0)
+    choices = choose(known, 3, lambda _: Start(4 * rows, links), FitOptions(), 0)
     assert choices[0].kind == "near"
     assert len(choices) == 10
     assert all(choice.score is not None for choice in choices)
 
 
+def test_what_begins_a_fold_has_not_seen_what_is_left_out() -> None:
+    pixels, rows = make_pixels(300, groups=6)
+    seen: list[set[int]] = []
+
+    def start_of(part: Pixels) -> Start:
+        seen.append(set(part.groups.tolist()))
+        return Start(rows, LINKS)
+
+    choose(pixels, 3, start_of, FitOptions(), 0)
+    assert len(seen) == 5
+    assert all(len(groups) in (4, 5) for groups in seen)
+    assert set.intersection(*seen) == set()
+
+
 def test_one_group_leaves_nothing_to_compare() -> None:
     pixels, rows = make_pixels(50, groups=1)
-    choices = choose(pixels, Start(rows, LINKS), FitOptions(), 0)
+    choices = choose(pixels, 3, lambda _: Start(rows, LINKS), FitOptions(), 0)
     assert all(choice.score is None for choice in choices)
 
 

@@ -87,7 +87,7 @@ def call(tool: ModuleType, toy_weights: Path, dataset):
 def added(call, toy_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = hashlib.sha256(toy_weights.read_bytes()).hexdigest()
     output = tmp_path_factory.mktemp("added") / "new.pth"
-    assert call(output) == 0
+    assert call(output, "--report", str(output.with_name("report.html"))) == 0
     assert hashlib.sha256(toy_weights.read_bytes()).hexdigest() == before
     return output
 
@@ -128,6 +128,14 @@ def test_what_is_written(added: Path, toy_space: UnifiedLabelSpace, dataset) -> 
     assert (entry["dataset"], entry["photos"]) == ("groups", 4)
     content = torch.load(added, weights_only=True)
     assert content["label_space"] == json.loads(file.read_text())
+
+
+def test_the_page_shows_every_class_with_crops(added: Path) -> None:
+    page = added.with_name("report.html").read_text()
+    assert all(f"<bdi>{name}</bdi>" in page for name in ("alpha", "beta", "gamma", "kiosk"))
+    assert page.count("data:image/jpeg") >= 4
+    assert "new, part of" in page
+    assert "the model answered" in page
 
 
 def test_no_photo_and_one_photo(call, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ Letters: C classes of the new dataset, N unified labels, D embedding dim.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -78,13 +78,26 @@ def fit(pixels: Pixels, start: Start, choice: Choice, options: FitOptions) -> Re
     return fit_reading(pixels, base, links, choice.penalty, options, present)
 
 
-def choose(pixels: Pixels, start: Start, options: FitOptions, seed: int) -> list[Choice]:
+def choose(
+    pixels: Pixels,
+    classes: int,
+    start_of: Callable[[Pixels], Start],
+    options: FitOptions,
+    seed: int,
+) -> list[Choice]:
     """Every choice with its score on left-out groups; the best one first.
 
     A choice nearer to the unified labels is taken unless another one is clearly better.
+
+    Args:
+        pixels: of all photos.
+        classes: C.
+        start_of: what a fit on some pixels begins with. It has not seen the others: rows of new
+            unified labels that have would make every choice near to them look good.
+        options: of the fits.
+        seed: of folds and draws.
     """
     options = replace(options, steps=FOLD_STEPS)
-    classes = start.links.shape[1]
     folds = _folds(pixels.groups, seed)
     tried = [Choice(kind, penalty) for kind in KINDS for penalty in PENALTIES]
     if len(folds) < 2:
@@ -93,6 +106,7 @@ def choose(pixels: Pixels, start: Start, options: FitOptions, seed: int) -> list
     for left_out in folds:
         out = torch.isin(pixels.groups, left_out)
         train = pixels.select(~out).thinned(FOLD_PIXELS, seed)
+        start = start_of(train)
         known = train.counts(classes) > 0  # what nobody could learn says nothing about the choice
         test = pixels.select(out & known[pixels.labels]).thinned(2 * FOLD_PIXELS, seed)
         for number, choice in enumerate(tried):
@@ -114,4 +128,4 @@ def _preference(choice: Choice) -> float:
 def _folds(groups: Tensor, seed: int) -> Sequence[Tensor]:
     found = groups.unique()
     order = found[torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))]
-    return list(order.chunk(min(FOLDS, len(found)))) if len(found) > 1 else []
+    return order.tensor_split(min(FOLDS, len(found))) if len(found) > 1 else []

@@ -80,10 +80,15 @@ def learn(
     rows = started_rows(embedding, relations.new)
     options = fit_options(cfg)
     if photos.count:
-        rows = _new_rows(pixels, rows, relations, options, seed)
-        start = Start(rows, relations.heard())
-        choices = choose(pixels, start, options, seed)
-        reading = fit(pixels.thinned(FINAL_PIXELS, seed), start, choices[0], options)
+
+        def start_of(part: Pixels) -> Start:
+            return Start(_new_rows(part, rows, relations, options), relations.heard())
+
+        choices = choose(pixels, classes, start_of, options, seed)
+        thin = pixels.thinned(FINAL_PIXELS, seed)
+        start = start_of(thin)
+        rows = start.rows
+        reading = fit(thin, start, choices[0], options)
     else:
         choices = [TEXT_ONLY]
         reading = Reading(rows, torch.zeros(len(rows)), relations.heard().any(1))
@@ -92,12 +97,10 @@ def learn(
     return Learned(relations, tuple(choices), new_space, new_head)
 
 
-def _new_rows(
-    pixels: Pixels, rows: Tensor, relations: Relations, options: FitOptions, seed: int
-) -> Tensor:
-    """(N + M, D) X_u with new rows that answer where their classes are."""
+def _new_rows(pixels: Pixels, rows: Tensor, relations: Relations, options: FitOptions) -> Tensor:
+    """(N + M, D) X_u with new rows that answer where their classes are in these pixels."""
+    known = pixels.counts(relations.links.shape[1]) > 0
     new = torch.zeros(len(rows), dtype=torch.bool)
     for row, label in enumerate(relations.new, len(relations.links)):
-        new[row] = label.seen
-    thin = pixels.thinned(FINAL_PIXELS, seed)
-    return fit_new_rows(thin, rows, new, relations.heard(), NEW_ROW_PENALTY, options)
+        new[row] = label.seen and bool(known[label.of_class])
+    return fit_new_rows(pixels, rows, new, relations.heard(), NEW_ROW_PENALTY, options)
