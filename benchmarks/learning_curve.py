@@ -141,9 +141,6 @@ def add(base: Base, data: Embedded, photos: LabelledPhotos, text, draw: int) -> 
     old = learned.head.label_embedding[: len(base.space.names)]
     return {
         "miou": data.score(learned.head.rows(index), bias, links),
-        "unified_miou": data.score_mapped(
-            learned.space.mapping[data.source.name], learned.head.label_embedding
-        ),
         "seconds": seconds,
         "choice": [learned.choice.kind, learned.choice.penalty, learned.choice.score],
         "new_labels": len(learned.relations.new),
