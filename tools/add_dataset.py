@@ -66,13 +66,9 @@ if __name__ == "__main__":
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 from unilabel.adding.base import check_new, read_base  # noqa: E402
-<<<<<<< HEAD
-from unilabel.adding.job import add_dataset, read_source, write_model  # noqa: E402
-=======
 from unilabel.adding.finetune import finetune  # noqa: E402
-from unilabel.adding.job import add_dataset, check_output, read_source, write_model  # noqa: E402
+from unilabel.adding.job import add_dataset, read_source, write_model  # noqa: E402
 from unilabel.adding.report import write_report  # noqa: E402
->>>>>>> 9336ee1 (Adding a dataset: page with crops, training on, learning curve; folds have not seen what they are asked about)
 from unilabel.adding.words import lines  # noqa: E402
 from unilabel.config import merge_overrides  # noqa: E402
 from unilabel.core.errors import UniLabelError  # noqa: E402
