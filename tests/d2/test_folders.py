@@ -108,6 +108,26 @@ def test_folders_in_capitals(folder: Path, name: Callable[[str], str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("train", "val"), [("train2017", "val2017"), ("Training Set", "dev"), ("train_images", "valid")]
+)
+def test_other_names_of_the_splits(folder: Path, train: str, val: str) -> None:
+    wanted = maps(folder)
+    for kind in ("images", "labels"):
+        (folder / kind / "train").rename(folder / kind / train)
+        (folder / kind / "val").rename(folder / kind / val)
+    found = maps(folder)
+    assert all(np.array_equal(found[s], wanted[s]) for s in wanted)
+    assert folder_source(str(folder)).remarks() == []
+
+
+def test_photos_of_a_test_split_are_not_trained_on(folder: Path) -> None:
+    for kind in ("images", "labels"):
+        shutil.rmtree(folder / kind / "train")
+        (folder / kind / "val").rename(folder / kind / "test2017")
+    assert "has no images to train on" in refusal(folder)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         lambda f: rename(f, "labels", lambda p: p.with_name("mask_" + p.name)),

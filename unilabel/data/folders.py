@@ -7,7 +7,7 @@ each folder, with counts, the first names and the line of ``classes.json`` that 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from unilabel.data.images import IMAGE_SUFFIXES, ImageReader
 from unilabel.data.label_files import LABEL_SUFFIXES
 from unilabel.data.sources import SPLITS, DatasetSource, Sample, resolve_folder
 from unilabel.data.value_decoder import ValueDecoder
+from unilabel.importers.splits import split_of_word
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -160,7 +161,8 @@ class FolderFiles:
             )
 
     def _top(self, kind: str) -> Path:
-        return _one_folder(Path(self.root), (kind,)) or Path(self.root) / kind
+        root = Path(self.root)
+        return _one_folder(root, kind, lambda name: name.lower() == kind) or root / kind
 
     def _base(self, kind: str, split: str) -> tuple[str, bool]:
         """The folder of a split's files, and whether it may hold some."""
@@ -171,8 +173,8 @@ class FolderFiles:
             return str(top), True
         if choice is not None:
             return str(folders["train"] or top), True
-        if not any(folders.values()):  # flat: all is for training
-            return str(top), split == "train"
+        if not any(folders.values()) and not any(split_of_word(p.name) for p in _subfolders(top)):
+            return str(top), split == "train"  # flat: all is for training
         return str(folders[split] or top / split), folders[split] is not None
 
     def _unused(self, kind: str) -> Iterator[str]:
@@ -209,25 +211,30 @@ class FolderFiles:
 
 
 def _split_folder(top: Path, split: str) -> Path | None:
-    """The subfolder of a split by any of its names."""
-    return _one_folder(top, ALIASES[split])
+    """The subfolder of a split by any of its names: ``train``, ``Training``, ``train2017``."""
+    exact = _one_folder(top, split, lambda name: name.lower() in ALIASES[split])
+    return exact or _one_folder(top, split, lambda name: split_of_word(name) == split)
 
 
-def _one_folder(top: Path, names: tuple[str, ...]) -> Path | None:
-    """The subfolder of one of the names, in capitals or not.
+def _one_folder(top: Path, what: str, fits: Callable[[str], bool]) -> Path | None:
+    """The subfolder whose name fits.
 
     Raises:
         UniLabelError: there are two.
     """
-    try:
-        found = [p for p in sorted(top.iterdir()) if p.name.lower() in names and p.is_dir()]
-    except OSError:
-        return None
+    found = [p for p in _subfolders(top) if fits(p.name)]
     if len(found) > 1:
         raise UniLabelError(
-            f"{found[0]} and {found[1]} would both be the folder {names[0]!r}; rename one of them."
+            f"{found[0]} and {found[1]} would both be the folder {what!r}; rename one of them."
         )
     return found[0] if found else None
+
+
+def _subfolders(top: Path) -> list[Path]:
+    try:
+        return [p for p in sorted(top.iterdir()) if p.is_dir()]
+    except OSError:
+        return []
 
 
 def _by_key(base: str, suffixes: tuple[str, ...], ending: str) -> dict[str, str]:
