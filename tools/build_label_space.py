@@ -5,10 +5,12 @@ Methods (the text rows of Table 5, and ours):
   concat        every class is a unified label
   names         classes of the same name share one (case, plural and fillers do not count)
   text_cluster  DBSCAN on the cosine distance of text features
-  text_ilp      exact merge of equal labels, then links from narrow labels to wider classes
+  text_ilp      exact merge of equal labels, then links from narrow labels to wider classes, by
+                names, WordNet, what descriptions include and leave out, and text features
 
 The thresholds come from the labels themselves: two labels of one dataset are never the same thing,
 so their similarity shows how alike unrelated labels look. Known relations only score the result.
+docs/RELATIONS.md compares the methods.
 
 Examples:
   tools/build_label_space.py --datasets cityscapes idd26 --method text_ilp --encoder minilm \
@@ -59,8 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sibling-share",
         type=float,
-        help="text_ilp: a link must be more similar than this share of the labels is to its "
-        "nearest sibling (default: SIBLING_SHARE of unilabel/text/taxonomy.py)",
+        help="text_ilp: labels that only their text features join must be more similar than this "
+        "share of the labels is to its nearest sibling (default: SIBLING_SHARE of "
+        "unilabel/text/taxonomy.py)",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:index] (default: cpu)")
     parser.add_argument(
@@ -75,12 +78,10 @@ def build_parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     build_parser().parse_args()  # --help and wrong options are answered before the slow imports
 
-import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 import unilabel  # noqa: E402
 from unilabel.core.errors import UniLabelError  # noqa: E402
-from unilabel.core.io import read_json  # noqa: E402
 from unilabel.core.label_mapping import LabelMapping  # noqa: E402
 from unilabel.core.label_space import LabelSpaceSet  # noqa: E402
 from unilabel.core.relations import RelationTruth  # noqa: E402
@@ -91,7 +92,6 @@ from unilabel.text.taxonomy import (  # noqa: E402
     cluster_nodes,
     concat_nodes,
     merge_by_text,
-    merge_texts,
     name_nodes,
     sibling_threshold,
 )
@@ -116,46 +116,9 @@ def build_links(
         notes.update(mode=args.mode, eps=round(eps, 4))
         return cluster_nodes(spaces, features, eps), None, notes
     share = SIBLING_SHARE if args.sibling_share is None else args.sibling_share
-    merge = merge_by_text(spaces, encoder.encode(merge_texts(spaces)), share)
+    merge = merge_by_text(spaces, encoder.encode, share)
     notes.update(sibling_share=share, least_cosine=round(merge.threshold, 4))
     return merge.links, merge.weights, notes
-
-
-def read_truth(path: str, spaces: LabelSpaceSet) -> RelationTruth:
-    """Known relations: ``relations.json``, or pairs ``{"a": [dataset, class], "b": [...]}``.
-
-    Raises:
-        UniLabelError: the file has neither form, or names an unknown class.
-    """
-    data = read_json(path)
-    entries = data.get("relations") if isinstance(data, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise UniLabelError(f'{path}: expected an object with a list "relations".')
-    if not isinstance(entries[0], dict) or not isinstance(entries[0].get("a"), list):
-        return RelationTruth.from_json(path, spaces)
-    related = torch.zeros(spaces.total, spaces.total, dtype=torch.bool)
-    for position, entry in enumerate(entries):
-        where = f"{path}: relations[{position}]"
-        a, b = _index(entry, "a", spaces, where), _index(entry, "b", spaces, where)
-        if a is not None and b is not None:
-            related[a, b] = related[b, a] = True
-    dataset = torch.repeat_interleave(torch.tensor(spaces.num_classes))
-    scored = dataset[:, None] != dataset[None]
-    return RelationTruth(related & scored, scored, torch.zeros_like(related))
-
-
-def _index(entry: Any, side: str, spaces: LabelSpaceSet, where: str) -> int | None:
-    """Position in 0..C-1, or None if the dataset does not take part."""
-    part = entry.get(side) if isinstance(entry, dict) else None
-    if not isinstance(part, list) or len(part) != 2:
-        raise UniLabelError(f'{where}: "{side}" is {part!r}, expected [dataset, class].')
-    if part[0] not in spaces.names:
-        return None
-    dataset = spaces.dataset_index(part[0])
-    try:
-        return spaces.class_offsets[dataset] + spaces[dataset].index(part[1])
-    except UniLabelError as error:
-        raise UniLabelError(f"{where}: {error}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -163,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         spaces = selected_label_spaces(args)
-        truth = read_truth(args.relations, spaces) if args.relations else None
+        truth = RelationTruth.from_json(args.relations, spaces) if args.relations else None
         links, weights, notes = build_links(args, spaces)
         mapping = LabelMapping.from_stacked(spaces, links)
         if args.output:

@@ -15,7 +15,7 @@ from unilabel.text.label_tables import (
 )
 from unilabel.text.prompts import MODES, label_prompt, label_texts, with_descriptions
 
-MINI_DESCRIPTIONS = Path(__file__).parents[2] / "configs" / "descriptions" / "mini.json"
+DESCRIPTIONS = Path(__file__).parents[2] / "configs" / "descriptions"
 
 
 def space(name, classes, descriptions=(), display_name=""):
@@ -98,11 +98,27 @@ def test_wrong_descriptions_are_refused_by_name(spaces, tmp_path, content, messa
         with_descriptions(spaces, write(tmp_path, content))
 
 
-def test_descriptions_of_the_mini_sets_are_complete_and_distinct():
-    described = json.loads(MINI_DESCRIPTIONS.read_text())
-    counts = {name: len(classes) for name, classes in described.items()}
-    assert counts == {"camvid11": 11, "camvid7": 7, "iddlite": 7, "msrc21": 21, "aerial5": 5}
+MINI = {"camvid11": 11, "camvid7": 7, "iddlite": 7, "msrc21": 21, "aerial5": 5}
+REAL = {
+    "facade8": 8,
+    "clothes33": 33,
+    "person10": 10,
+    "animals13": 13,
+    "animals7": 7,
+    "drone6": 6,
+}
+
+
+@pytest.mark.parametrize(("file", "sizes"), [("mini.json", MINI), ("real.json", MINI | REAL)])
+def test_descriptions_of_the_small_sets_are_complete_and_distinct(file, sizes):
+    described = json.loads((DESCRIPTIONS / file).read_text())
+    assert {name: len(classes) for name, classes in described.items()} == sizes
     assert all(len(set(classes.values())) == len(classes) for classes in described.values())
+
+
+def test_a_set_is_described_in_one_way():
+    mini, real = (json.loads((DESCRIPTIONS / f).read_text()) for f in ("mini.json", "real.json"))
+    assert mini.items() <= real.items()
 
 
 def test_builtin_tables_give_every_text_mode():

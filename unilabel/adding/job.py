@@ -27,11 +27,11 @@ from unilabel.engine.checkpoint import finished_model, load_file, save_file
 from unilabel.engine.side_files import check_output, new_side_file
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 from unilabel.predictor import UniLabelPredictor
+from unilabel.text.containment import KIND
 from unilabel.text.encoders import build_text_encoder
 from unilabel.text.evidence import text_evidence
 from unilabel.text.names import kind_of, same_name
 from unilabel.text.prompts import with_descriptions
-from unilabel.text.taxonomy import KIND_SCORE
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def text_scores(base: Base, new: LabelSpace, encoder: str = "") -> Tensor:
     both = LabelSpaceSet([*spaces, replace(new, name=f"new {new.name}")])
     seen = spaces.total
     words = torch.from_numpy(same_name(both) * 1.0).maximum(
-        KIND_SCORE * torch.from_numpy(kind_of(both) * 1.0)
+        KIND * torch.from_numpy(kind_of(both) * 1.0)
     )[:seen, seen:]
     weights = links.double()
     return weights @ words / weights.sum(1, keepdim=True).clamp(min=1)

@@ -146,8 +146,13 @@ def _pair(entry: Any, label_spaces: LabelSpaceSet, where: str) -> tuple[int, int
     indices = []
     for side in ("a", "b"):
         part = entry.get(side) if isinstance(entry, dict) else None
+        if isinstance(part, list) and len(part) == 2:  # the short form
+            part = {"dataset": part[0], "label": part[1]}
         if not isinstance(part, dict) or {"dataset", "label"} - set(part):
-            raise UniLabelError(f'{where}["{side}"] is {part!r}, expected {{"dataset", "label"}}.')
+            raise UniLabelError(
+                f'{where}["{side}"] is {part!r}, expected {{"dataset", "label"}} or '
+                "[dataset, class]."
+            )
         if part["dataset"] not in label_spaces.names:
             return None
         dataset = label_spaces.dataset_index(part["dataset"])

@@ -18,7 +18,7 @@ from unilabel.submission import wilddash
 from unilabel.text.encoders import build_text_encoder
 from unilabel.text.label_tables import load_label_space
 from unilabel.text.names import canonical_name, is_kind_of, name_parts
-from unilabel.text.taxonomy import merge_by_text, merge_texts
+from unilabel.text.taxonomy import merge_by_text
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,7 @@ def add_text(
     own = [space for space in label_spaces if space.name != wilddash.DATASET]
     target: LabelSpace = load_label_space(wilddash.DATASET)
     joint = LabelSpaceSet([*own, target])
-    features = build_text_encoder(encoder).encode(merge_texts(joint))
-    merged = merge_by_text(joint, features)
+    merged = merge_by_text(joint, build_text_encoder(encoder).encode)
     columns = joint.split(merged.links, dim=1)
     weights = joint.split(merged.weights, dim=1)
     result = list(meanings)

@@ -6,6 +6,7 @@ Letters: K datasets, C classes of all datasets, N unified labels, T text feature
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,9 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.evidence import label_tuples
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.merging import select_nodes
-from unilabel.text.names import dataset_indices, kind_of, name_parts, same_name
+from unilabel.text.containment import RelationEvidence, relation_evidence
+from unilabel.text.meanings import name_meanings
+from unilabel.text.names import dataset_indices, name_parts, same_name
 from unilabel.text.prompts import label_texts
 
 # A link must be more similar than this share of the classes is to its nearest sibling. A round
@@ -25,8 +28,10 @@ from unilabel.text.prompts import label_texts
 SIBLING_SHARE = 0.75
 # Score of a class against the class that its name makes it a kind of ("swivel chair": "chair").
 KIND_SCORE = 0.95
-# Best score without an equal name: two names are never more alike than the same name.
-TEXT_SCORE_LIMIT = 0.999
+# Evidence about one class counts for all classes that are the same thing, if so many of their pairs
+# bear it out, a little less than said outright.
+BORNE_OUT = 0.2
+HEARSAY = 0.95
 
 
 def concat_nodes(label_spaces: LabelSpaceSet) -> Tensor:
@@ -78,12 +83,26 @@ class TextMerge:
     Attributes:
         links: (N, C) bool.
         weights: (N, C) in 0..1, score of each link with the other classes of its unified label.
-        threshold: least cosine of two labels that belong together.
+        threshold: least cosine of two labels that belong together by likeness alone.
+        inside: (C, C) in 0..1, score of class a being the same as class b or a part of it, for the
+            classes that share a unified label.
+        equal: (C, C) bool, symmetric: the same thing.
     """
 
     links: Tensor
     weights: Tensor
     threshold: float
+    inside: Tensor
+    equal: Tensor
+
+    def relation(self, a: int, b: int) -> str:
+        """``equal``, ``subset`` (a is part of b), ``superset``, ``overlap`` or ``none``."""
+        if bool(self.equal[a, b]):
+            return "equal"
+        there, back = float(self.inside[a, b]), float(self.inside[b, a])
+        if there == back:
+            return "overlap" if there else "none"
+        return "subset" if there > back else "superset"
 
 
 def merge_texts(label_spaces: LabelSpaceSet) -> list[str]:
@@ -91,48 +110,63 @@ def merge_texts(label_spaces: LabelSpaceSet) -> list[str]:
 
     The name of the dataset would make all labels of a dataset alike.
     """
-    names = [" or ".join(name_parts(n)) for s in label_spaces for n in s.class_names]
     descriptions = label_texts(label_spaces, "description")
-    return [f"An image of {n}. {d}" for n, d in zip(names, descriptions, strict=True)]
+    return [f"{n} {d}" for n, d in zip(name_texts(label_spaces), descriptions, strict=True)]
+
+
+def name_texts(label_spaces: LabelSpaceSet) -> list[str]:
+    """C texts: class names alone."""
+    names = [" or ".join(name_parts(n)) for s in label_spaces for n in s.class_names]
+    return [f"An image of {n}." for n in names]
 
 
 def merge_by_text(
     label_spaces: LabelSpaceSet,
-    text_features: Tensor,
+    encode: Callable[[Sequence[str]], Tensor],
     sibling_share: float = SIBLING_SHARE,
 ) -> TextMerge:
-    """Our text-only label space: exact merge of equal labels, then links to wider ones.
+    """Our text-only label space: which classes are the same, and which holds which.
 
     Two labels of one dataset are never the same thing, so the similarity of every label to its
-    nearest sibling shows what similarity means nothing. The score of a pair is the share of labels
-    whose nearest sibling is less similar; equal names score 1. First the pairs above
-    ``sibling_share`` are merged by the exact clique partition of Appendix B (at most one label of a
-    dataset in a clique). Then every clique looks, in each dataset where it has no label, for the
-    class that holds it: the class whose own clique, or which itself, is most alike on average, or
-    whose name says so ("swivel chair" is a chair). That gives a wide class several unified labels.
+    nearest sibling shows what similarity means nothing: the likeness of a pair is the share of
+    labels whose nearest sibling is less similar. With names, dictionary and descriptions it gives
+    the evidence of :mod:`unilabel.text.containment`.
+
+    First the classes that are the same thing are merged by the exact clique partition of Appendix B
+    (at most one label of a dataset in a clique). Then every class looks, in each other dataset, for
+    the one class that holds it. What is known about one member of a clique counts for all of them.
+    The unified labels are tuples of classes that are all related to each other; a wide class gets
+    several.
 
     Args:
         label_spaces: K label spaces.
-        text_features: (C, T) encoding of :func:`merge_texts`.
+        encode: text encoder, texts to (n, T) features.
         sibling_share: threshold in 0..1.
     """
     if not 0.0 < sibling_share < 1.0:
         raise UniLabelError(f"sibling share {sibling_share}: expected a share between 0 and 1.")
-    cosine = _cosine(text_features)
-    dataset_of = dataset_indices(label_spaces)
-    other = dataset_of[:, None] != dataset_of[None]
-    siblings = _nearest_sibling(cosine, dataset_of)
-    share = np.searchsorted(siblings, cosine) / max(len(siblings), 1)
-    equal = same_name(label_spaces)
-    score = np.where(equal, 1.0, np.minimum(share, TEXT_SCORE_LIMIT)) * other
-    cliques = _merge(score, label_spaces.class_offsets, sibling_share)
-    inside = np.maximum(score, KIND_SCORE * kind_of(label_spaces))
-    wider = _wider_classes(cliques, inside, dataset_of, sibling_share)
-    links = _without_parts(cliques | wider)
+    features = encode(merge_texts(label_spaces))
+    cosine = _cosine(features)
+    siblings = _nearest_sibling(cosine, dataset_indices(label_spaces))
+    likeness = np.searchsorted(siblings, cosine) / max(len(siblings), 1)
+    evidence = relation_evidence(
+        label_spaces,
+        name_meanings(label_spaces, features, encode),
+        likeness,
+        [cosine, _cosine(encode(name_texts(label_spaces)))],
+    )
+    cliques = _merge(evidence.same, label_spaces.class_offsets, sibling_share)
+    inside = _held_by(cliques, evidence, dataset_indices(label_spaces), sibling_share)
+    score = np.maximum(inside, inside.T)
+    links = label_tuples(torch.from_numpy(score), label_spaces.num_classes, sibling_share)
+    related = (links.T.float() @ links.float()) > 0
+    same = torch.from_numpy(cliques.T.astype(int) @ cliques.astype(int) > 0)
     return TextMerge(
-        links=torch.from_numpy(links),
-        weights=torch.from_numpy(_link_weights(links, inside)),
-        threshold=sibling_threshold(label_spaces, text_features, sibling_share),
+        links=links,
+        weights=torch.from_numpy(_link_weights(links.numpy(), score)),
+        threshold=sibling_threshold(label_spaces, features, sibling_share),
+        inside=torch.from_numpy(inside) * related,
+        equal=same & related,
     )
 
 
@@ -172,42 +206,33 @@ def _merge(score: np.ndarray, class_offsets: list[int], threshold: float) -> np.
     return select_nodes(cross, class_offsets, node_penalty=0.0, tau=0.0).matrix
 
 
-def _wider_classes(
-    cliques: np.ndarray, inside: np.ndarray, dataset_of: np.ndarray, threshold: float
+def _held_by(
+    cliques: np.ndarray, evidence: RelationEvidence, dataset_of: np.ndarray, threshold: float
 ) -> np.ndarray:
-    """(N, C) bool: per clique the best class of every dataset that it lacks, if good enough."""
-    members = cliques.astype(float)
+    """(C, C) score of the one class of every other dataset that holds a class; 0 elsewhere."""
     owner = cliques.argmax(0)  # cliques partition the classes
-    # Mean score of clique u with class b, and with b's clique (pairs of one dataset left out).
-    direct = members @ inside / members.sum(1, keepdims=True)
-    other = (dataset_of[:, None] != dataset_of[None]).astype(float)
-    pairs = members @ other @ members.T
-    grouped = (members @ (inside * other) @ members.T) / np.maximum(pairs, 1.0)
-    value = np.maximum(direct, grouped[:, owner])
-    result = np.zeros_like(cliques)
-    rows = np.arange(len(cliques))
+    members = cliques.astype(float)
+    other = dataset_of[:, None] != dataset_of[None]
+    pairs = np.maximum(members @ other @ members.T, 1.0)
+    borne_out = members @ ((evidence.inside >= threshold) & other) @ members.T / pairs
+    best = np.zeros((len(cliques), len(cliques)))
+    np.maximum.at(best, (owner[:, None], owner[None]), evidence.inside)
+    hearsay = np.where(borne_out >= BORNE_OUT, HEARSAY * best, 0.0)[owner][:, owner]
+    value = np.where(evidence.excluded, 0.0, np.maximum(evidence.inside, hearsay))
+    value = np.where((owner[:, None] == owner[None]) & other, 1.0, value * other)
+    result = np.zeros_like(value)
+    rows = np.arange(len(value))
     for dataset in range(dataset_of.max() + 1):
         columns = np.flatnonzero(dataset_of == dataset)
-        best = columns[value[:, columns].argmax(1)]
-        wanted = ~cliques[:, columns].any(1) & (value[rows, best] >= threshold)
-        result[rows[wanted], best[wanted]] = True
+        chosen = columns[value[:, columns].argmax(1)]
+        wanted = value[rows, chosen] >= threshold
+        result[rows[wanted], chosen[wanted]] = value[rows[wanted], chosen[wanted]]
     return result
 
 
-def _without_parts(links: np.ndarray) -> np.ndarray:
-    """Rows that are not contained in another row; of equal rows the first."""
-    sets = [frozenset(np.flatnonzero(row)) for row in links]
-    keep = [
-        not any(own < other or (own == other and j < i) for j, other in enumerate(sets))
-        for i, own in enumerate(sets)
-    ]
-    return np.asarray(links[keep])
-
-
-def _link_weights(links: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _link_weights(links: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Mean score of every linked class with the others of its row; 1 where it stands alone."""
-    both = np.maximum(inside, inside.T)
     members = links.astype(float)
     others = members.sum(1, keepdims=True) - 1
-    mean = members @ both / np.maximum(others, 1.0)
+    mean = members @ score / np.maximum(others, 1.0)
     return np.asarray(np.where(others > 0, mean, 1.0) * members)

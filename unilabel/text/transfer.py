@@ -13,8 +13,9 @@ from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpaceSet
-from unilabel.text.names import kind_of, name_parts, same_name
-from unilabel.text.taxonomy import KIND_SCORE, merge_texts
+from unilabel.text.containment import KIND
+from unilabel.text.names import kind_of, same_name
+from unilabel.text.taxonomy import merge_texts, name_texts
 
 
 def transfer_texts(label_spaces: LabelSpaceSet) -> tuple[list[str], str]:
@@ -27,8 +28,7 @@ def transfer_texts(label_spaces: LabelSpaceSet) -> tuple[list[str], str]:
     """
     if all(space.described for space in label_spaces):
         return merge_texts(label_spaces), "names and descriptions"
-    names = [" or ".join(name_parts(n)) for s in label_spaces for n in s.class_names]
-    return [f"An image of {n}." for n in names], "names"
+    return name_texts(label_spaces), "names"
 
 
 def transfer_scores(links: Tensor, label_spaces: LabelSpaceSet, text_features: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def transfer_scores(links: Tensor, label_spaces: LabelSpaceSet, text_features: T
         )
     unit = F.normalize(text_features.double(), dim=1)
     cosine = (unit[:seen] @ unit[seen:].T).clamp(min=0).numpy()  # (S, C)
-    names = np.maximum(same_name(label_spaces), KIND_SCORE * kind_of(label_spaces))
+    names = np.maximum(same_name(label_spaces), KIND * kind_of(label_spaces))
     score = torch.from_numpy(np.maximum(cosine, names[:seen, seen:]))
     weights = links.double()
     return weights @ score / weights.sum(1, keepdim=True).clamp(min=1)
