@@ -5,8 +5,9 @@ Letters: K datasets, C classes of all datasets, C_i of one, N unified labels, D 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,12 @@ from unilabel.core.relations import RelationTruth
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.sources import resolve_file
 from unilabel.engine.pixel_cache import PixelCache
-from unilabel.text.taxonomy import cluster_nodes, name_nodes
+from unilabel.text.encoders import build_text_encoder
+from unilabel.text.taxonomy import cluster_nodes, holding_score, name_nodes
 
+logger = logging.getLogger(__name__)
+
+HELD_LIKENESS = 0.85  # of classes of which texts say that one is the other or holds it
 CLUSTER_EPS = 0.4  # DBSCAN radius of text_cluster, cosine distance
 
 
@@ -121,6 +126,24 @@ def fused_evidence(
     weight = cfg.UNIFY.TEXT_WEIGHT
     text = evidence.text_similarity(text_features) if weight > 0 else None
     return evidence.fused_score(visual, text, weight)
+
+
+def _text_score(cfg: CfgNode, label_spaces: LabelSpaceSet, text_features: Tensor) -> Tensor:
+    """(C, C): likeness of texts, and what names, dictionary and descriptions say outright.
+
+    Likeness of sentences does not know that a cow is an animal, and an animal a living thing.
+    """
+    likeness = evidence.text_similarity(text_features)
+    if cfg.TEXT.FEATURES:
+        logger.info(
+            "TEXT.FEATURES holds vectors without their encoder: node selection goes by their "
+            "likeness alone, not by what names and descriptions say of each other"
+        )
+        return likeness
+    if cfg.TEXT.MODE == "name":
+        label_spaces = LabelSpaceSet(replace(s, descriptions=()) for s in label_spaces)
+    holding = holding_score(label_spaces, build_text_encoder(cfg.TEXT.ENCODER).encode)
+    return torch.where(holding > 0, likeness.clamp(min=HELD_LIKENESS), likeness)
 
 
 def read_label_space(cfg: CfgNode, label_spaces: LabelSpaceSet) -> UnifiedLabelSpace:

@@ -120,6 +120,42 @@ def name_texts(label_spaces: LabelSpaceSet) -> list[str]:
     return [f"An image of {n}." for n in names]
 
 
+def holding_score(
+    label_spaces: LabelSpaceSet,
+    encode: Callable[[Sequence[str]], Tensor],
+    sibling_share: float = SIBLING_SHARE,
+) -> Tensor:
+    """(C, C) symmetric: how sure texts are that one of two classes is the other or holds it.
+
+    What :func:`merge_by_text` finds before it makes unified labels of it: 0, or ``sibling_share``
+    to 1.
+    """
+    features = encode(merge_texts(label_spaces))
+    inside = _same_and_inside(label_spaces, features, encode, sibling_share)[1]
+    return torch.from_numpy(np.maximum(inside, inside.T)).float()
+
+
+def _same_and_inside(
+    label_spaces: LabelSpaceSet,
+    features: Tensor,
+    encode: Callable[[Sequence[str]], Tensor],
+    sibling_share: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cliques (N, C) bool of classes that are the same, and (C, C) score of b holding a."""
+    dataset_of = dataset_indices(label_spaces)
+    cosine = _cosine(features)
+    siblings = _nearest_sibling(cosine, dataset_of)
+    likeness = np.searchsorted(siblings, cosine) / max(len(siblings), 1)
+    evidence = relation_evidence(
+        label_spaces,
+        name_meanings(label_spaces, features, encode),
+        likeness,
+        [cosine, _cosine(encode(name_texts(label_spaces)))],
+    )
+    cliques = _merge(evidence.same, label_spaces.class_offsets, sibling_share)
+    return cliques, _held_by(cliques, evidence, dataset_of, sibling_share)
+
+
 def merge_by_text(
     label_spaces: LabelSpaceSet,
     encode: Callable[[Sequence[str]], Tensor],
@@ -146,17 +182,7 @@ def merge_by_text(
     if not 0.0 < sibling_share < 1.0:
         raise UniLabelError(f"sibling share {sibling_share}: expected a share between 0 and 1.")
     features = encode(merge_texts(label_spaces))
-    cosine = _cosine(features)
-    siblings = _nearest_sibling(cosine, dataset_indices(label_spaces))
-    likeness = np.searchsorted(siblings, cosine) / max(len(siblings), 1)
-    evidence = relation_evidence(
-        label_spaces,
-        name_meanings(label_spaces, features, encode),
-        likeness,
-        [cosine, _cosine(encode(name_texts(label_spaces)))],
-    )
-    cliques = _merge(evidence.same, label_spaces.class_offsets, sibling_share)
-    inside = _held_by(cliques, evidence, dataset_indices(label_spaces), sibling_share)
+    cliques, inside = _same_and_inside(label_spaces, features, encode, sibling_share)
     score = np.maximum(inside, inside.T)
     links = label_tuples(torch.from_numpy(score), label_spaces.num_classes, sibling_share)
     related = (links.T.float() @ links.float()) > 0
