@@ -10,11 +10,13 @@ LATER_KEYS = (
     "LOSS.ORTH_",
     "MODEL.MAPPING_MODE",
     "MODEL.DATASET_BIAS",
+    "MODEL.DATASET_SHIFT",
 )
 # The paper's text and the authors' code as overrides of our defaults (configs/baselines).
 PAPER = {
     "MODEL.MAPPING_MODE": "logit_sum",
     "MODEL.DATASET_BIAS": "False",
+    "MODEL.DATASET_SHIFT": "False",
     "LOSS.CLASS_WEIGHT_POWER": "0.0",
     "LOSS.ORTH_WEIGHT": "1.0",
     "TEXT.MODE": "prompt+description",
@@ -25,6 +27,7 @@ PAPER = {
     "UNIFY.UOT_REG_M": "5.0",
     "UNIFY.UOT_PRUNE_RATIO": "0.0",
     "UNIFY.CONFIRM_SHARE": "0.0",
+    "UNIFY.COMPLETE_PURITY": "2.0",
     "UNIFY.FIT_ITERATIONS": "0",
     "GRAPH.ALLOW_NULL": "False",
     "GRAPH.SOFT_START": "False",
@@ -75,6 +78,8 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "ours_ilp_nodes": ("learned", {"UNIFY.NODES": "ilp"}),
     "ours_no_refit": ("learned", {"SOLVER.REFIT": "False"}),
     "ours_no_fit": ("learned", {"UNIFY.FIT_ITERATIONS": "0"}),
+    "ours_no_shift": ("learned", {"MODEL.DATASET_SHIFT": "False"}),
+    "ours_incomplete": ("learned", {"UNIFY.COMPLETE_PURITY": "2.0"}),
     "ours_no_bias": ("learned", {"MODEL.DATASET_BIAS": "False"}),
     "ours_no_class_weights": ("learned", {"LOSS.CLASS_WEIGHT_POWER": "0.0"}),
     "multi_head_no_class_weights": (

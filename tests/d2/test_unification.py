@@ -120,6 +120,7 @@ def test_text_can_forbid_what_pixels_allow() -> None:
     cfg = world.config(
         UNIFY__NODES="fused", UNIFY__TEXT_WEIGHT=0.5, UNIFY__SCORE_THRESHOLD=0.75
     )  # fmt: skip
+    cfg.TEXT.FEATURES = "vectors.pt"  # which are given: names that are equal say nothing
     features = torch.eye(11)
     proposal = propose_nodes(cfg, world.spaces(), world.pixels(), world.heads(), features)
     assert len(proposal.links) == 11

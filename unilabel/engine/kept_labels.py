@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode
 from torch import Tensor
 
+from unilabel.core.evidence import text_similarity
 from unilabel.core.extension import carried, class_origin, extend_links, held_blocks
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine.fitting import initial_embedding
-from unilabel.engine.node_selection import NodeProposal, fused_evidence
+from unilabel.engine.node_selection import NodeProposal, fused_evidence, text_score
 from unilabel.engine.pixel_cache import PixelCache
 
 
@@ -88,12 +89,14 @@ class KeptLabels:
         if not opened:
             return NodeProposal(self.links, None, reviewed=self.space)
         pixels = cache()
-        every = (cfg, pixels, heads, self.label_spaces.num_classes, text_features)
+        text = text_score(cfg, self.label_spaces, text_features)
+        every = (cfg, pixels, heads, self.label_spaces.num_classes, text)
         classifier = initial_embedding(self.links, heads) if trained else self.embedding
         known = self._pixels_of_labels(pixels, classifier)
         offsets = self.label_spaces.class_offsets
         parts = [slice(offsets[i], offsets[i + 1]) for i in opened]
         unit = F.normalize(text_features.float(), dim=1)
+        labels = self.links.float() @ unit  # (N, T)
         score = fused_evidence(
             cfg,
             PixelCache(
@@ -102,7 +105,9 @@ class KeptLabels:
             ),
             [classifier, *(heads[i] for i in opened)],
             [len(self.links), *(self.label_spaces[i].num_classes for i in opened)],
-            torch.cat([self.links.float() @ unit, *(unit[part] for part in parts)]),
+            text_similarity(
+                torch.cat([self.links.float() @ unit, *(unit[part] for part in parts)])
+            ),
         )
         threshold = cfg.UNIFY.SCORE_THRESHOLD
         found = extend_links(self.links, self.origin, score, opened, self.label_spaces, threshold)

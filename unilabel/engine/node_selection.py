@@ -98,7 +98,8 @@ def propose_nodes(
         nodes = select_nodes(score, offsets, node_penalty=u.NODE_PENALTY, tau=u.TAU)
         cross = evidence.cross_prediction(cache.embeddings, cache.labels, heads, prior_power=0.0)
         return NodeProposal(_as_links(nodes.matrix), cross)
-    score = fused_evidence(cfg, cache, heads, sizes, text_features)
+    text = text_score(cfg, label_spaces, text_features)
+    score = fused_evidence(cfg, cache, heads, sizes, text)
     return NodeProposal(evidence.label_tuples(score, sizes, u.SCORE_THRESHOLD), score)
 
 
@@ -107,7 +108,7 @@ def fused_evidence(
     cache: PixelCache,
     heads: Sequence[Tensor],
     sizes: Sequence[int],
-    text_features: Tensor,
+    text: Tensor,
 ) -> Tensor:
     """(C, C) symmetric evidence that two classes share pixels, about 0..1: answers, means, texts.
 
@@ -116,7 +117,7 @@ def fused_evidence(
         cache: pixels of K datasets.
         heads: K classifiers (C_i, D).
         sizes: C_i.
-        text_features: (C, T).
+        text: (C, C) of :func:`text_score`.
     """
     # Class weights in the loss have divided a part of the prior out already.
     prior_power = max(0.0, 1.0 - cfg.LOSS.CLASS_WEIGHT_POWER)
@@ -124,16 +125,17 @@ def fused_evidence(
     means = evidence.class_mean_similarity(cache.embeddings, cache.labels, sizes, ridge=0.1)
     visual = [means, evidence.two_sided(cross)]
     weight = cfg.UNIFY.TEXT_WEIGHT
-    text = evidence.text_similarity(text_features) if weight > 0 else None
-    return evidence.fused_score(visual, text, weight)
+    return evidence.fused_score(visual, text if weight > 0 else None, weight)
 
 
-def _text_score(cfg: CfgNode, label_spaces: LabelSpaceSet, text_features: Tensor) -> Tensor:
+def text_score(cfg: CfgNode, label_spaces: LabelSpaceSet, text_features: Tensor) -> Tensor:
     """(C, C): likeness of texts, and what names, dictionary and descriptions say outright.
 
     Likeness of sentences does not know that a cow is an animal, and an animal a living thing.
     """
     likeness = evidence.text_similarity(text_features)
+    if cfg.UNIFY.TEXT_WEIGHT == 0:
+        return likeness
     if cfg.TEXT.FEATURES:
         logger.info(
             "TEXT.FEATURES holds vectors without their encoder: node selection goes by their "

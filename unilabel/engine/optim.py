@@ -29,7 +29,7 @@ def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optim
             continue
         factor = cfg.SOLVER.BACKBONE_FACTOR if name.startswith("backbone.") else 1.0
         factor *= cfg.SOLVER.LAYER_DECAY ** depths.get(name, 0)
-        plain = id(parameter) in norms or name.endswith("dataset_bias")
+        plain = id(parameter) in norms or name.endswith(("dataset_bias", "dataset_shift"))
         decay = 0.0 if plain else cfg.SOLVER.WEIGHT_DECAY
         groups.setdefault((factor, decay), []).append(parameter)
     return torch.optim.AdamW(

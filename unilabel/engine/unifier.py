@@ -120,7 +120,10 @@ class Unifier:
             self.graph = None
         if self.model.uni_head is not None:
             self.model.multi_head = self.kept = None
-            self.model.uni_head.label_embedding.requires_grad_(stage is Stage.FINAL)
+            head, final = self.model.uni_head, stage is Stage.FINAL
+            head.label_embedding.requires_grad_(final)
+            if final and self._own_classifiers() and head.dataset_shift is None:
+                head.set_shift(torch.zeros(len(self.label_spaces), *head.label_embedding.shape))
 
     def propose(self, segment: Segment, iteration: int) -> None:
         """Find the unified labels and give the model a head for them.
@@ -305,6 +308,11 @@ class Unifier:
         fewer = linked_only(self.mapping(), self.model.uni_head)
         if fewer is not None:
             self._install_fewer(fewer, "")
+
+    def _own_classifiers(self) -> bool:
+        """Whether classifiers of the datasets learn beside X_u; the last fit ends them."""
+        summed = self.cfg.MODEL.MAPPING_MODE == "logit_sum"
+        return self.cfg.MODEL.DATASET_SHIFT and self.cfg.SOLVER.REFIT and not summed
 
     def _install_fewer(self, fewer: FewerLabels, how: str) -> None:
         before, mapping = self.model.uni_head.num_unified, fewer.mapping

@@ -205,17 +205,31 @@ class UniLabelSegmentor(nn.Module):
             logits = self.uni_head.summed_logits(embedding, dataset_id)
             pixel_loss = self._cross_entropy(logits, target)
         else:
-            logits = self.uni_head.unified_logits(embedding, dataset_id)
-            index = torch.full((len(logits),), dataset_id, device=logits.device)
-            pixel_loss = upsampled_marginal_cross_entropy(
+            pixel_loss = self._unified_loss(embedding, target, dataset_id)
+        return self._reduced(pixel_loss, target, dataset_id)
+
+    def _unified_loss(self, embedding: Tensor, target: Tensor, dataset_id: int) -> Tensor:
+        """(B, H, W) loss of added probabilities.
+
+        Where datasets have classifiers of their own, of both answers: theirs and the unified one.
+        """
+        head = self.uni_head
+        answers = [head.unified_logits(embedding, dataset_id)]
+        if head.dataset_shift is not None:
+            answers.append(head.unified_logits(embedding))
+        index = torch.full((len(embedding),), dataset_id, device=embedding.device)
+        losses = [
+            upsampled_marginal_cross_entropy(
                 logits,
                 target,
-                self.uni_head.link_table(),
+                head.link_table(),
                 IGNORE,
                 dataset_index=index,
                 align_corners=self.align_corners,
             )
-        return self._reduced(pixel_loss, target, dataset_id)
+            for logits in answers
+        ]
+        return torch.stack(losses).mean(0)
 
     def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         return upsampled_cross_entropy(
