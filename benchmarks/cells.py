@@ -60,12 +60,29 @@ def spread(values: list[float | None], digits: int) -> str:
     return f"{text} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else text
 
 
+# More F1 scores of links, where a run has them: place in its "relations".
+F1_COLUMNS = {
+    "F1 definition": ("definition", "f1"),
+    "F1 human": ("human", "f1"),
+    "F1 with backgrounds": ("with_background", "f1"),
+    "F1, mean over pairs of sets": ("pair_mean",),
+}
+
+
+def _at(relations: dict[str, Any], path: tuple[str, ...]) -> float | None:
+    value: Any = relations
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
 def markdown(cells: Cells) -> str:
     """The table: mIoU per dataset and mean, unified argmax, links, labels, seconds."""
     names = list(next(iter(cells.values()))[0]["datasets"])
     head = ["method", "seeds", *names, "mean mIoU", "unified argmax", "precision", "recall", "F1"]
-    if any("definition" in c.get("relations", {}) for runs in cells.values() for c in runs):
-        head += ["F1 definition", "F1 human"]
+    known = [c.get("relations", {}) for runs in cells.values() for c in runs]
+    extra = {title: path for title, path in F1_COLUMNS.items() if any(path[0] in r for r in known)}
+    head += extra
     head += ["labels", "seconds", "paper's mIoU on its 7 datasets (reported)"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for method, runs in cells.items():
@@ -75,11 +92,7 @@ def markdown(cells: Cells) -> str:
         row += [spread([r.get("mean_unified_miou") for r in runs], 1)]
         relations = [r.get("relations", {}) for r in runs]
         row += [spread([r.get(k) for r in relations], 3) for k in ("precision", "recall", "f1")]
-        if "F1 definition" in head:
-            row += [
-                spread([r.get(kind, {}).get("f1") for r in relations], 3)
-                for kind in ("definition", "human")
-            ]
+        row += [spread([_at(r, path) for r in relations], 3) for path in extra.values()]
         row += [spread([r.get("num_unified") for r in runs], 0)]
         row += [spread([sum(s["seconds"] for s in r["stages"]) for r in runs], 0)]
         row += [str(REPORTED.get(method, "-"))]
