@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from label_cases import label_spaces, links, mappings
 
 from unilabel.core.label_mapping import LabelMapping
+from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.core.pruning import (
     confirm_changes,
     merge_identical,
@@ -135,3 +136,24 @@ def test_merging_keeps_all_links(mapping) -> None:
         else:
             assert torch.equal(mapping.stacked()[old], rows[new])
     assert merge_identical(smaller)[0] == smaller
+
+
+def test_links_that_are_held_stay_without_any_pixel() -> None:
+    spaces = LabelSpaceSet(
+        [LabelSpace("a", ("x",), ((0, 0, 0),)), LabelSpace("b", ("y",), ((0, 0, 0),))]
+    )
+    mapping = LabelMapping.from_stacked(spaces, torch.tensor([[1, 1], [1, 0], [0, 1]]).bool())
+    usage = {
+        "a": torch.tensor([[0], [100], [0]]),
+        "b": torch.tensor([[100], [0], [0]]),
+    }
+    assert prune_mapping(mapping, usage, 0.01).stacked().tolist() == [
+        [False, True],
+        [True, False],
+        [False, False],
+    ]
+    held = torch.tensor([[1, 0], [0, 0], [0, 0]]).bool()
+    kept = prune_mapping(mapping, usage, 0.01, held).stacked()
+    assert kept.tolist() == [[True, True], [True, False], [False, False]]
+    # what is held is no new link
+    assert not prune_mapping(mapping, usage, 0.01, torch.ones(3, 2).bool())["b"][1].any()

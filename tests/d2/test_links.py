@@ -16,6 +16,7 @@ from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.core.review import with_fixed_links
 from unilabel.engine.links import (
     confirmed_links,
+    held_links,
     label_usage,
     relation_scores,
 )
@@ -99,3 +100,18 @@ def test_links_are_scored_where_relations_are_known(tmp_path: Path) -> None:
     assert relation_scores(cfg, mapping) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
     cfg.DATASETS.RELATIONS = ""
     assert relation_scores(cfg, mapping) is None
+
+
+def test_links_are_held_where_all_classes_of_the_label_are_alike() -> None:
+    cfg = load_config(QUICK, ["UNIFY.NODES", "fused", "UNIFY.SCORE_THRESHOLD", "0.35"])
+    mapping = LabelMapping.from_stacked(SPACES, SOLVED)  # road + street, car, road + street
+    alike, unlike = torch.full((3, 3), 0.4), torch.full((3, 3), 0.3)
+    held = held_links(cfg, mapping, alike)
+    assert held is not None
+    assert held.tolist() == [[True, False, True], [False, False, False], [True, False, True]]
+    none = held_links(cfg, mapping, unlike)
+    assert none is not None
+    assert not none.any()
+    assert held_links(cfg, mapping, None) is None
+    cfg.UNIFY.NODES = "ilp"
+    assert held_links(cfg, mapping, alike) is None

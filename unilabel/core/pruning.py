@@ -32,7 +32,10 @@ def usage_counts(
 
 
 def prune_mapping(
-    mapping: LabelMapping, usage: Mapping[str, Tensor], min_share: float
+    mapping: LabelMapping,
+    usage: Mapping[str, Tensor],
+    min_share: float,
+    held: Tensor | None = None,
 ) -> LabelMapping:
     """Drop links that carry less than ``min_share`` of their class's pixels.
 
@@ -43,12 +46,20 @@ def prune_mapping(
         mapping: the mapping in use.
         usage: (N, C_i) counts per dataset, see :func:`usage_counts`.
         min_share: threshold on usage / (usage of all linked labels of the class).
+        held: (N, C) bool, links that stay however few pixels they carry; None: none.
     """
     matrices = {}
+    blocks = dict.fromkeys(mapping.matrices)
+    if held is not None:
+        names = mapping.label_spaces.names
+        blocks = dict(zip(names, mapping.label_spaces.split(held), strict=True))
     for name, matrix in mapping.matrices.items():
         linked = usage[name].double() * matrix
         share = linked / linked.sum(0, keepdim=True).clamp(min=1)
         keep = matrix & (share >= min_share)
+        block = blocks[name]
+        if block is not None:
+            keep |= matrix & block
         lost = ~keep.any(0)
         best = torch.where(matrix, linked + 1.0, 0.0).argmax(0)  # + 1: a linked label beats others
         keep[best[lost], torch.nonzero(lost).flatten()] = True

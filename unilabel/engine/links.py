@@ -122,6 +122,25 @@ def completed_links(
     return complete_links(mapping, usage, score, purity, threshold)
 
 
+def held_links(cfg: CfgNode, mapping: LabelMapping, score: Tensor | None) -> Tensor | None:
+    """(N, C) bool: links that the evidence of node selection speaks for, whatever they carry.
+
+    A relation can be true and rarely of use: shirts are persons, but few persons' pixels answer as
+    shirts. A link without use changes no answer, so it is kept as what is known of the labels.
+
+    Args:
+        cfg: UNIFY.
+        mapping: links.
+        score: (C, C) evidence of node selection. None is held of links that are not made from it.
+    """
+    if score is None or cfg.UNIFY.NODES != "fused":
+        return None
+    links = mapping.stacked()
+    low = (score < cfg.UNIFY.SCORE_THRESHOLD) & ~torch.eye(len(score), dtype=torch.bool)
+    against = links.float() @ low.float() > 0  # (N, C): another class of the label is unlike it
+    return links & ~against & (links.sum(1, keepdim=True) > 1)
+
+
 def check_finite(soft: Tensor, label_spaces: LabelSpaceSet, iteration: int) -> None:
     """Refuse to solve an (N, C) soft mapping that is not finite.
 

@@ -45,6 +45,15 @@ class Readouts:
     shift: Tensor
 
 
+def learn_beside(cfg: CfgNode) -> bool:
+    """Whether classifiers of the datasets learn beside X_u in FINAL, until the last fit.
+
+    So the network sees what every dataset tells apart, not only what they have in common.
+    """
+    summed = cfg.MODEL.MAPPING_MODE == "logit_sum"
+    return cfg.MODEL.DATASET_SHIFT and cfg.SOLVER.REFIT and not summed
+
+
 def fit_readouts(
     cfg: CfgNode,
     label_spaces: LabelSpaceSet,

@@ -32,12 +32,14 @@ from unilabel.engine.links import (
     check_finite,
     completed_links,
     confirmed_links,
+    held_links,
     label_usage,
     relation_scores,
     solve_links,
 )
 from unilabel.engine.node_selection import NodeProposal, ensure_valid, propose_nodes
 from unilabel.engine.pixel_cache import PixelCache, collect_pixels, embed_batch
+from unilabel.engine.readouts import learn_beside
 from unilabel.modeling.meta_arch import UniLabelSegmentor, build_uni_head
 from unilabel.text.cache import load_or_encode
 
@@ -122,7 +124,7 @@ class Unifier:
             self.model.multi_head = self.kept = None
             head, final = self.model.uni_head, stage is Stage.FINAL
             head.label_embedding.requires_grad_(final)
-            if final and self._own_classifiers() and head.dataset_shift is None:
+            if final and learn_beside(self.cfg) and head.dataset_shift is None:
                 head.set_shift(torch.zeros(len(self.label_spaces), *head.label_embedding.shape))
 
     def propose(self, segment: Segment, iteration: int) -> None:
@@ -309,11 +311,6 @@ class Unifier:
         if fewer is not None:
             self._install_fewer(fewer, "")
 
-    def _own_classifiers(self) -> bool:
-        """Whether classifiers of the datasets learn beside X_u; the last fit ends them."""
-        summed = self.cfg.MODEL.MAPPING_MODE == "logit_sum"
-        return self.cfg.MODEL.DATASET_SHIFT and self.cfg.SOLVER.REFIT and not summed
-
     def _install_fewer(self, fewer: FewerLabels, how: str) -> None:
         before, mapping = self.model.uni_head.num_unified, fewer.mapping
         self.model.uni_head.set_label_space(
@@ -329,13 +326,14 @@ class Unifier:
             self.note(f"labels of before that have no links or became part of another: {gone}")
 
     def prune(self) -> None:
-        """Drop links that the trained network does not use (Appendix A); equal labels stay."""
+        """Drop links that neither the network uses (Appendix A) nor evidence speaks for."""
         share = self.cfg.UNIFY.PRUNE_SHARE
         cache = collect_pixels(self.model, self.cfg, self.sources, PRUNE_SALT)
         embedding = self.model.uni_head.label_embedding.detach().cpu()
         usage = label_usage(self.label_spaces, cache, embedding)
         before = self.mapping()
-        links = self.rows.fix(prune_mapping(before, usage, share).stacked())
+        held = held_links(self.cfg, before, self.proposal.score)
+        links = self.rows.fix(prune_mapping(before, usage, share, held).stacked())
         mapping = LabelMapping.from_stacked(self.label_spaces, links)
         self.model.uni_head.set_mapping(links)
         self._score("pruning", mapping)
