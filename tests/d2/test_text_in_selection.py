@@ -1,4 +1,4 @@
-"""Node selection hears what descriptions say outright, where the likeness of sentences is silent."""
+"""Node selection hears what descriptions say outright, where likeness of sentences is silent."""
 
 from __future__ import annotations
 

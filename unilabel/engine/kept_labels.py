@@ -105,9 +105,7 @@ class KeptLabels:
             ),
             [classifier, *(heads[i] for i in opened)],
             [len(self.links), *(self.label_spaces[i].num_classes for i in opened)],
-            text_similarity(
-                torch.cat([self.links.float() @ unit, *(unit[part] for part in parts)])
-            ),
+            text_similarity(torch.cat([labels, *(unit[part] for part in parts)])),
         )
         threshold = cfg.UNIFY.SCORE_THRESHOLD
         found = extend_links(self.links, self.origin, score, opened, self.label_spaces, threshold)
