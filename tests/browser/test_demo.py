@@ -84,7 +84,7 @@ def test_from_start_to_saved_label_space(
     page.keyboard.press("Enter")
     visit.shot("4_graph_search")
     page.locator("#graph .ul-search").fill("")
-    page.locator("#graph .ul-toggle").click()
+    page.locator("#graph .ul-mode").select_option("table")
     assert page.locator("#graph .ul-table tbody tr").count() > 5
     visit.shot("5_graph_table")
     with page.expect_download() as download:
@@ -237,7 +237,7 @@ def test_graph_of_448_labels(browser: Any, large_space: UnifiedLabelSpace, tmp_p
     page.locator(".ul-chip").first.dblclick()
     page.locator(".ul-search").fill("")
     visit.shot("3_one_dataset")
-    page.locator(".ul-toggle").click()
+    page.locator(".ul-mode").select_option("table")
     assert page.locator(".ul-table tbody tr").count() > 20
     visit.shot("4_table")
     visit.check()

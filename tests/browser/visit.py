@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,36 @@ SIZES = (1440, 390)  # widths of a desk and of a phone
 _HEIGHTS = {1440: 900, 390: 844}
 
 
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def chromium(playwright: Any) -> Any:
+    """A Chromium of the system, CHROMIUM names another one; None: there is none."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    return found and playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+
+
 class Visit:
     """A page with everything that it asks for and complains about."""
 
-    def __init__(self, browser: Any, url: str, width: int, name: str, folder: Path) -> None:
+    def __init__(
+        self, browser: Any, url: str, width: int, name: str, folder: Path, mode: str = "light"
+    ) -> None:
         self.name = f"{name}_{width}"
         self.folder = Path(os.environ.get("UNILABEL_SCREENSHOTS") or folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.height = _HEIGHTS.get(width, 900)
         size = {"width": width, "height": self.height}
-        context = browser.new_context(viewport=size, accept_downloads=True)
+        context = browser.new_context(viewport=size, accept_downloads=True, color_scheme=mode)
         self.page = context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.foreign: list[str] = []

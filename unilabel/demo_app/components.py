@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio_client.utils import is_http_url_like
 
-from unilabel.visual.graph_page import static_text
+from unilabel.visual.graph_page import graph_script, static_text
 
 _MOUNT = """
 const host = element.querySelector(".ul-host");
@@ -97,9 +97,9 @@ def downloader(elem_id: str) -> gr.HTML:
     return component(own_text("download.js"), "unilabelDownload", elem_id)
 
 
-def graph(elem_id: str) -> gr.HTML:
+def graph(elem_id: str, link_evidence: Callable[..., Any]) -> gr.HTML:
     """The interactive label graph."""
-    return component(static_text("graph.js"), "unilabelGraph", elem_id)
+    return component(graph_script(), "unilabelGraph", elem_id, functions=[link_evidence])
 
 
 def review(elem_id: str, link_evidence: Callable[..., Any]) -> gr.HTML:

@@ -6,7 +6,7 @@ import gradio as gr
 
 from unilabel.demo_app import components, exports
 from unilabel.demo_app.engine import Engine
-from unilabel.demo_app.events import PRIVATE, started
+from unilabel.demo_app.events import PRIVATE, evidence_server, started
 from unilabel.demo_app.session import Session
 
 
@@ -17,7 +17,7 @@ def graph_tab(engine: Engine, state: gr.State, tab: gr.Tab, download: gr.HTML) -
         "Edits of the review tab show here as well.",
         elem_classes="ul-intro",
     )
-    view = components.graph("graph")
+    view = components.graph("graph", evidence_server(engine))
     with gr.Row():
         buttons = {
             kind: gr.Button(f"Export {kind.upper()}", size="sm", elem_id=f"export-{kind}")

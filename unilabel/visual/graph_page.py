@@ -31,6 +31,13 @@ def static_text(name: str) -> str:
     return resources.files("unilabel.visual").joinpath("static", name).read_text("utf-8")
 
 
+def graph_script() -> str:
+    """The scripts of the graph; ``dom.js`` has to stand before them."""
+    names = ("model", "layout", "draw", "side", "tables", "pointer")
+    parts = [*(f"graph_{name}.js" for name in names), "graph.js"]
+    return static_text("evidence.js") + "".join(map(static_text, parts))
+
+
 def script_json(data: Any) -> str:
     """JSON that may stand inside a script element, whatever texts it holds."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -100,7 +107,7 @@ def graph_html(
     return _PAGE.format(
         title=html.escape(title),
         style=static_text("graph.css"),
-        script=static_text("graph.js"),
+        script=static_text("dom.js") + graph_script(),
         data=script_json(graph_data(space, stats)),
     )
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from unilabel.core.label_space import LabelSpace
 from unilabel.core.unified_space import UnifiedLabelSpace, class_relations
 from unilabel.visual.fonts import ID_NOTE, drawable, drawable_names
-from unilabel.visual.graph_page import graph_data, script_json, static_text
+from unilabel.visual.graph_page import graph_data, graph_script, script_json, static_text
 from unilabel.visual.page_parts import PAGE, STYLE, bar, class_mark, picture_url, table
 
 _MISTAKES = 12  # confusions that are listed of a dataset
@@ -87,7 +87,7 @@ def report_html(
     if space is not None:
         parts += ['<h2>Label graph</h2><div id="graph"></div>', _relations(space)]
         data = script_json(graph_data(space))
-        script = static_text("graph.js")
+        script = static_text("dom.js") + graph_script()
         script += f'\nunilabelGraph(document.getElementById("graph")).update({data});'
     parts += [_dataset(dataset) for dataset in datasets]
     if examples:
