@@ -13,6 +13,10 @@ pytestmark = pytest.mark.d2
 ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "train_net.py", *(ROOT / "demo").glob("*.py"), *(ROOT / "tools").glob("*.py")]
 PROGRAMS = sorted(str(path.relative_to(ROOT)) for path in FILES)
+UNUSED = {
+    "transformers", "torch_geometric", "gradio", "matplotlib.figure", "scipy.optimize",
+    "scipy.ndimage",
+}  # fmt: skip
 HEAVY = {"torch", "detectron2", "timm", "transformers", "torch_geometric", "gradio", "matplotlib"}
 
 
@@ -53,8 +57,8 @@ def test_wrong_options_are_answered_before_the_slow_imports() -> None:
 @pytest.mark.parametrize(
     ("module", "unused"),
     [
-        ("unilabel.predictor", {"transformers", "torch_geometric", "gradio", "matplotlib.figure"}),
-        ("unilabel.engine.run", {"transformers", "torch_geometric", "gradio", "matplotlib.figure"}),
+        ("unilabel.predictor", UNUSED),
+        ("unilabel.engine.run", UNUSED),
         ("unilabel.config", {"torch_geometric", "transformers", "gradio", "torchvision", "timm"}),
     ],
 )

@@ -56,10 +56,15 @@ def start(target: Any, world: int, arguments: list[tuple], timeout: int = LIMIT)
 
 
 def train(
-    folders: list[Path], output: Path, world: int = 2, timeout: int = LIMIT, **of_rank: Any
+    folders: list[Path],
+    output: Path,
+    world: int = 2,
+    timeout: int = LIMIT,
+    options: dict[str, Any] | None = None,
+    **of_rank: Any,
 ) -> list[Any]:
     """``rank1={...}`` are further arguments of that process."""
-    options = breakable.overrides(folders, output)
+    options = breakable.overrides(folders, output, **(options or {}))
     arguments = []
     for rank in range(world):
         more = of_rank.get(f"rank{rank}", {})
@@ -118,6 +123,59 @@ def test_every_process_has_the_same_mappings(folders: list[Path], together: Path
         lists = [checksums(output, rank) for rank in range(world)]
         assert len(lists[0]) >= 4
         assert all(found == lists[0] for found in lists)
+
+
+def test_scores_on_the_way_are_those_of_all_and_disturb_nobody(
+    folders: list[Path], together: Path, tmp_path: Path
+) -> None:
+    codes = [
+        breakable.finish(p) for p in train(folders, tmp_path, options={"TEST__EVAL_PERIOD": 2})
+    ]
+    assert codes == [0, 0], terminal(tmp_path, 0)[-3000:]
+    one, two = (load_file(f / "model_final.pth")["model"] for f in (tmp_path, together))
+    assert all(torch.equal(v, two[k]) for k, v in one.items())
+    results = read_json(tmp_path / "results.json")
+    assert [e["iteration"] for e in results["validation"]] == [2, 4, 6, 13, 15, 22, 24, 26]
+    lines = [re.findall(r"iteration \d+: mean mIoU .+", terminal(tmp_path, r)) for r in (0, 1)]
+    assert len(lines[0]) == 8
+    assert lines[0] == lines[1]
+    # what was scored is what was kept, and one process alone scores it alike
+    weights = str(tmp_path / "model_best.pth")
+    options = breakable.overrides(folders, tmp_path / "alone", MODEL__WEIGHTS=weights)
+    receive, send = breakable.server().Pipe(duplex=False)
+    (process,) = start(breakable.evaluate_together, 1, [(tmp_path / "alone", options, send)])
+    send.close()
+    alone = receive.recv()
+    assert breakable.finish(process) == 0
+    best = {name: entry["miou"] for name, entry in alone["datasets"].items()}
+    assert results["best"]["datasets"] == pytest.approx(best, abs=0.01)
+
+
+def test_all_end_when_one_loses_patience(folders: list[Path], tmp_path: Path) -> None:
+    options = {"TEST__EVAL_PERIOD": 1, "TEST__PATIENCE": 1, "SOLVER__BASE_LR": 0.0}
+    schedule = [["MULTI_HEAD", 2], ["FINAL", 12]]
+    options |= {"SCHEDULE": schedule, "SOLVER__WEIGHT_DECAY": 0.0, "UNIFY__PRUNE_AT": 0.0}
+    codes = [breakable.finish(p) for p in train(folders, tmp_path, options=options)]
+    assert codes == [0, 0], terminal(tmp_path, 0)[-3000:]
+    ended = [
+        re.findall(r"FINAL ended at iteration (\d+) of 14", terminal(tmp_path, r)) for r in (0, 1)
+    ]
+    assert ended[0] == ended[1]
+    assert len(ended[0]) == 1
+
+
+def test_processes_go_on_from_one_model_alike(
+    folders: list[Path], together: Path, tmp_path: Path
+) -> None:
+    """Heads of the new dataset, its links and X_u are the same everywhere."""
+    more = [*folders, write_folder(tmp_path / "new", "road tree", train=3, val=1, seed=4)]
+    weights = {"MODEL__WEIGHTS": str(together / "model_final.pth"), "SCHEDULE": [["FINAL", 4]]}
+    codes = [breakable.finish(p) for p in train(more, tmp_path / "out", options=weights)]
+    assert codes == [0, 0], terminal(tmp_path / "out", 0)[-3000:]
+    assert checksums(tmp_path / "out", 0) == checksums(tmp_path / "out", 1)
+    before = read_json(together / "label_space.json")["labels"]
+    after = read_json(tmp_path / "out/label_space.json")["labels"]
+    assert [label["name"] for label in after[: len(before)]] == [x["name"] for x in before]
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from unilabel.core.errors import UniLabelError
 
@@ -55,6 +54,8 @@ def solve_exact(
     free = np.where(linked, free, 0.0)
     links = np.zeros((unified, classes), dtype=bool)
     links[np.flatnonzero(linked), best[linked]] = True
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     columns, rows = linear_sum_assignment((free[:, None] - gain).T)  # class -> unified label
     links[rows] = False
     links[rows, columns] = True

@@ -27,7 +27,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csc_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -189,6 +188,8 @@ def _pack(columns: _Columns, time_limit: float) -> Partition:
     """Choose disjoint columns of least cost by the integer program."""
     if not columns.size:
         return Partition([], 0.0, 0.0, 0)
+    from scipy.optimize import Bounds, LinearConstraint, milp  # slow to import
+
     cost = columns.cost
     result = milp(
         cost,
@@ -294,6 +295,8 @@ def _price_out(
 
 def _relax(columns: _Columns) -> tuple[float, Floats]:
     """Value and duals (V,), at least 0, of the linear relaxation of the packing program."""
+    from scipy.optimize import linprog  # slow to import
+
     result = linprog(
         columns.cost,
         A_ub=columns.incidence(),

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 __all__ = ["ATOMS", "IMAGE_SIZE", "SceneStyle", "draw_scene"]
 
@@ -373,6 +372,8 @@ def _develop(rng: Rng, image: FloatArray, style: SceneStyle) -> NDArray[np.uint8
     exposed += np.asarray(style.bias, np.float32)
     if style.blur_sigma > 0:
         sigma = (style.blur_sigma, style.blur_sigma, 0)
+        from scipy import ndimage  # slow to import
+
         exposed = ndimage.gaussian_filter(exposed, sigma, mode="mirror")
     exposed += style.noise_std * rng.standard_normal(exposed.shape, dtype=np.float32)
     picture: NDArray[np.uint8] = np.clip(exposed, 0, 255).astype(np.uint8)

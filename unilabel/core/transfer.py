@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from unilabel.core.assignment import solve_exact
@@ -111,6 +110,8 @@ def assign(weights: FloatArray, threshold: float | None = None) -> NDArray[np.bo
     labels, classes = weights.shape
     if labels < classes:
         links = np.zeros(weights.shape, dtype=bool)
+        from scipy.optimize import linear_sum_assignment  # slow to import
+
         columns, rows = linear_sum_assignment(-weights.T)
         links[rows, columns] = True
         return links
