@@ -129,11 +129,11 @@ def test_looking_leaves_no_trace(folders, tmp_path: Path) -> None:
 
 
 def test_evaluations_meet_their_sizes_first(folders, tmp_path: Path, monkeypatch) -> None:
-    values = network(SWIN, {**SMALL, "img_size": [64, 96]})
+    values = network(SWIN, {**SMALL, "img_size": [64, 96], "strict_img_size": True})
     sizes = {"INPUT__TEST_SHORT_SIDE": 64}
     run.train(config(folders, tmp_path, **values, **sizes), "x", resume=False)
     sizes = {"INPUT__TEST_SHORT_SIDE": 24, "MODEL__WEIGHTS": str(tmp_path / "model_final.pth")}
     monkeypatch.setattr(run, "evaluate_model", None)
     with pytest.raises(UniLabelError, match=r"1 images of 'city' .* of 24 x 32 pixels") as caught:
         run.evaluate(config(folders, tmp_path / "eval", **values, **sizes), "x")
-    assert '"strict_img_size": false} (Swin)' in str(caught.value)
+    assert "leave strict_img_size (Swin)" in str(caught.value)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from export_makers import NAMES
+from export_pictures import NAMES
 from PIL import Image
 
 Damage = Callable[[Path], object]

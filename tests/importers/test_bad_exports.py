@@ -14,6 +14,7 @@ from typing import Any
 
 import bad_exports
 import export_makers as makers
+import export_pictures as scenes
 import numpy as np
 import pytest
 from bad_exports import BAD, edit, first, segment
@@ -31,8 +32,8 @@ def made(form: str, tmp_path: Path) -> Path:
     if form == "hf_parquet":
         pytest.importorskip("pyarrow")
     folder = tmp_path / "export"
-    makers.MAKERS[form](folder, makers.draw())
-    (tmp_path / "names.txt").write_text("\n".join(makers.NAMES))
+    makers.MAKERS[form](folder, scenes.draw())
+    (tmp_path / "names.txt").write_text("\n".join(scenes.NAMES))
     return folder
 
 

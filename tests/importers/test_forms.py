@@ -6,9 +6,11 @@ from pathlib import Path
 
 import cv2
 import export_makers as makers
+import export_pictures as scenes
 import numpy as np
 import pytest
-from export_makers import MAKERS, NAMES
+from export_makers import MAKERS
+from export_pictures import NAMES
 
 from unilabel.core.label_space import IGNORE, LabelSpace
 from unilabel.importers.detect import FORMS
@@ -16,11 +18,11 @@ from unilabel.importers.prepare import Request, prepare
 from unilabel.importers.write import Summary, write
 
 
-def export(form: str, folder: Path, pictures: list[makers.Picture] | None = None) -> Path:
+def export(form: str, folder: Path, pictures: list[scenes.Picture] | None = None) -> Path:
     """An export in the form, with the names of classes where the form has none."""
     if form == "hf_parquet":
         pytest.importorskip("pyarrow")
-    MAKERS[form](folder, makers.draw() if pictures is None else pictures)
+    MAKERS[form](folder, scenes.draw() if pictures is None else pictures)
     return folder
 
 
@@ -48,7 +50,7 @@ def in_terms_of(space: LabelSpace, ids: np.ndarray, background: str | None) -> n
     for number, name in enumerate(NAMES):
         table[number] = space.index(name)
     if background:
-        table[makers.VOID] = space.index(background)
+        table[scenes.VOID] = space.index(background)
     return table[ids]
 
 
@@ -58,7 +60,7 @@ def test_there_is_a_maker_for_every_form() -> None:
 
 @pytest.mark.parametrize("form", MAKERS)
 def test_label_maps_names_and_colours(form: str, tmp_path: Path) -> None:
-    pictures = makers.draw()
+    pictures = scenes.draw()
     source = export(form, tmp_path / "export", pictures)
     prepared = prepare(source, Request(names=names_for(form, tmp_path)))
     assert prepared.form.name == form
@@ -68,7 +70,7 @@ def test_label_maps_names_and_colours(form: str, tmp_path: Path) -> None:
     background = "background" if form in makers.WITH_BACKGROUND else None
     assert set(space.class_names) == {*NAMES, *([background] if background else [])}
     if form in makers.WITH_COLORS:
-        for name, color in zip(NAMES, makers.COLORS, strict=True):
+        for name, color in zip(NAMES, scenes.COLORS, strict=True):
             assert space.colors[space.index(name)] == color
     assert len(set(space.colors)) == space.num_classes
     if form == "hf_parquet":  # rows have no names: each split is numbered from 0
@@ -81,7 +83,7 @@ def test_label_maps_names_and_colours(form: str, tmp_path: Path) -> None:
         if form in makers.EXACT:
             np.testing.assert_array_equal(ids, wanted)
         else:
-            labelled = picture.ids != makers.VOID
+            labelled = picture.ids != scenes.VOID
             np.testing.assert_array_equal(ids[labelled], wanted[labelled])
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import export_makers as makers
+import export_pictures as scenes
 import pytest
 
 pytest.importorskip("detectron2")
@@ -33,7 +34,7 @@ def config(output: Path, folders: list[Path]):
 def export(form: str, folder: Path) -> Path:
     if form == "hf_parquet":
         pytest.importorskip("pyarrow")
-    makers.MAKERS[form](folder, makers.draw())
+    makers.MAKERS[form](folder, scenes.draw())
     return folder
 
 

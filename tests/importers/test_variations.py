@@ -11,11 +11,12 @@ from typing import Any
 
 import cv2
 import export_makers as makers
+import export_pictures as scenes
 import numpy as np
 import pytest
-from export_makers import NAMES
+from export_pictures import NAMES
+from importing import check, names_in, run
 from PIL import Image
-from test_other_inputs import check, names_in, run
 
 from unilabel.core.errors import UniLabelError
 
@@ -26,7 +27,7 @@ JSON_FORMS = (
 
 
 def made(form: str, tmp_path: Path) -> Path:
-    makers.MAKERS[form](tmp_path / "export", makers.draw())
+    makers.MAKERS[form](tmp_path / "export", scenes.draw())
     return tmp_path / "export"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import export_makers as makers
+import export_pictures as scenes
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,7 +30,7 @@ TOOL = ROOT / "tools" / "import_dataset.py"
 
 
 def made(form: str, folder: Path, train: int = 3, val: int = 2) -> Path:
-    makers.MAKERS[form](folder, makers.draw(train, val))
+    makers.MAKERS[form](folder, scenes.draw(train, val))
     return folder
 
 
@@ -194,7 +195,7 @@ def test_a_list_chooses_the_photos_of_val(lines: str, tmp_path: Path) -> None:
 
 
 def test_photos_of_one_name_get_their_folder(tmp_path: Path) -> None:
-    pictures = makers.draw(2, 0)
+    pictures = scenes.draw(2, 0)
     for town in ("Århus", "köln"):
         makers.labelme(tmp_path / "export" / town, pictures)
     summary = run(tmp_path / "export", tmp_path / "data")
@@ -221,22 +222,22 @@ FLIPS = {
 @pytest.mark.parametrize("form", ["labelme", "folders"])
 def test_turned_photos(orientation: int, drawn: str, form: str, tmp_path: Path) -> None:
     """Photos with an EXIF orientation, labelled as seen or as stored."""
-    upright = makers.draw(1, 0)[0].ids
+    upright = scenes.draw(1, 0)[0].ids
     stored = np.ascontiguousarray(FLIPS[orientation](upright))
     ids = upright if drawn == "upright" else stored
-    makers.MAKERS[form](tmp_path / "export", [makers.Picture("photo 0000", "train", ids)])
+    makers.MAKERS[form](tmp_path / "export", [scenes.Picture("photo 0000", "train", ids)])
     exif = Image.Exif()
     exif[0x112] = orientation
     place = tmp_path / "export/train/photo 0000.jpg"
-    Image.fromarray(makers.palette()[stored]).save(place, exif=exif, quality=95)
+    Image.fromarray(scenes.palette()[stored]).save(place, exif=exif, quality=95)
     seen = read_image(str(place)).astype(int)  # as the training sees it
-    assert np.abs(seen - makers.palette()[upright]).mean() < 8
+    assert np.abs(seen - scenes.palette()[upright]).mean() < 8
     summary = run(tmp_path / "export", tmp_path / "data")
     label = np.array(Image.open(next((tmp_path / "data/labels/train").iterdir())))
     found = json.loads((tmp_path / "data/classes.json").read_text())["classes"]
     order = {entry["name"]: entry["id"] for entry in found}
     table = np.full(256, 255, np.uint8)
-    table[: len(makers.NAMES)] = [order[name] for name in makers.NAMES]
+    table[: len(scenes.NAMES)] = [order[name] for name in scenes.NAMES]
     labelled = upright != 255
     if drawn == "upright" or orientation >= 5:
         np.testing.assert_array_equal(label[labelled], table[upright][labelled])
