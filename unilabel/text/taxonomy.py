@@ -26,11 +26,6 @@ from unilabel.text.prompts import label_texts
 # A link must be more similar than this share of the classes is to its nearest sibling. A round
 # value (the upper quartile), not fitted to any known relations.
 SIBLING_SHARE = 0.75
-<<<<<<< HEAD
-# Score of a class against the class that its name makes it a kind of ("swivel chair": "chair").
-KIND_SCORE = 0.95
-=======
->>>>>>> 928dc7f (Text relations: names, dictionary and descriptions say which class holds which)
 # Evidence about one class counts for all classes that are the same thing, if so many of their pairs
 # bear it out, a little less than said outright.
 BORNE_OUT = 0.2
@@ -121,7 +116,6 @@ def name_texts(label_spaces: LabelSpaceSet) -> list[str]:
     """C texts: class names alone."""
     names = [" or ".join(name_parts(n)) for s in label_spaces for n in s.class_names]
     return [f"An image of {n}." for n in names]
-<<<<<<< HEAD
 
 
 def holding_score(
@@ -158,8 +152,6 @@ def _same_and_inside(
     )
     cliques = _merge(evidence.same, label_spaces.class_offsets, sibling_share)
     return cliques, _held_by(cliques, evidence, dataset_of, sibling_share)
-=======
->>>>>>> 928dc7f (Text relations: names, dictionary and descriptions say which class holds which)
 
 
 def merge_by_text(
@@ -188,21 +180,7 @@ def merge_by_text(
     if not 0.0 < sibling_share < 1.0:
         raise UniLabelError(f"sibling share {sibling_share}: expected a share between 0 and 1.")
     features = encode(merge_texts(label_spaces))
-<<<<<<< HEAD
     cliques, inside = _same_and_inside(label_spaces, features, encode, sibling_share)
-=======
-    cosine = _cosine(features)
-    siblings = _nearest_sibling(cosine, dataset_indices(label_spaces))
-    likeness = np.searchsorted(siblings, cosine) / max(len(siblings), 1)
-    evidence = relation_evidence(
-        label_spaces,
-        name_meanings(label_spaces, features, encode),
-        likeness,
-        [cosine, _cosine(encode(name_texts(label_spaces)))],
-    )
-    cliques = _merge(evidence.same, label_spaces.class_offsets, sibling_share)
-    inside = _held_by(cliques, evidence, dataset_indices(label_spaces), sibling_share)
->>>>>>> 928dc7f (Text relations: names, dictionary and descriptions say which class holds which)
     score = np.maximum(inside, inside.T)
     links = label_tuples(torch.from_numpy(score), label_spaces.num_classes, sibling_share)
     related = (links.T.float() @ links.float()) > 0
