@@ -112,6 +112,7 @@ def test_labels_of_one_dataset_alone_are_listed(job, totals) -> None:
     space = job.labeller.predictor.label_space
     evidence = collect(job.labeller, [], workers=1)
     page = make_report(job, space, totals, evidence).page
+    assert "There are no crops on this page" in page
     names = [part.source.name for part in job.labeller.parts]
     linked = torch.stack([space.mapping.class_of(n) >= 0 for n in names]).sum(0)
     alone = [space.names[i] for i in (linked == 1).nonzero().flatten().tolist()]

@@ -36,6 +36,10 @@ _RELATION = {
     "overlap": "overlaps with",
     "none": "has the name of",
 }
+_NO_PHOTOS = (
+    "<p><b>There are no crops on this page</b>: they are taken from training photos alone, so that "
+    "those of val stay unseen, and none was harmonised (--splits).</p>"
+)
 _STYLE = """
 details.pair { border: 1px solid #e3e3e8; border-radius: 8px; margin: 8px 0; padding: 6px 12px; }
 details.pair summary { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: baseline; }
@@ -162,6 +166,7 @@ def _head(job: HarmonizeJob, names: Sequence[str], totals: Totals, evidence: Evi
         "the model's opinion; this page shows where that matters. <b>Agree</b>: people drew the "
         "class, and the model reads it without being told. <b>Disagree</b>: it would have read "
         "another class there, so the label is the best of those that the drawn class allows.</p>"
+        + ("" if evidence.photos else _NO_PHOTOS)
     )
 
 
