@@ -87,7 +87,34 @@ from unilabel.modeling.folding import fold_batch_norms  # noqa: E402
 from unilabel.modeling.meta_arch import UniLabelSegmentor  # noqa: E402
 from unilabel.predictor import UniLabelPredictor, build_predictor  # noqa: E402
 
-OPSET = 17
+OPSET = 18  # the first one whose Resize has antialiasing
+
+
+def _positions(graph, table, size, *_):
+    """Bicubic resizing with antialiasing, by which transformers fit positions to an image.
+
+    PyTorch's exporter knows it only without. Cubic weights as PyTorch's: a is -1/2, and what lies
+    outside of the table has none.
+    """
+    shape = graph.op("Shape", table)
+    begin, end = (graph.op("Constant", value_t=torch.tensor([v])) for v in (0, 2))
+    lead = graph.op("Slice", shape, begin, end)
+    size = graph.op("Concat", lead, graph.op("Cast", size, to_i=7), axis_i=0)  # 7: int64
+    empty = [graph.op("Constant", value_t=torch.tensor([], dtype=torch.float32)) for _ in range(2)]
+    return graph.op(
+        "Resize",
+        table,
+        *empty,
+        size,
+        antialias_i=1,
+        coordinate_transformation_mode_s="half_pixel",
+        cubic_coeff_a_f=-0.5,
+        exclude_outside_i=1,
+        mode_s="cubic",
+    )
+
+
+torch.onnx.register_custom_op_symbolic("aten::_upsample_bicubic2d_aa", _positions, OPSET)
 
 
 class LabelMap(nn.Module):

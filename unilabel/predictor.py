@@ -337,7 +337,8 @@ def build_predictor(
         raise UniLabelError(f"device is {device!r}, expected cpu, or cuda on a machine with a GPU.")
     model, own = load_model(weights, device)
     if optimize:
-        example = torch.rand(1, 3, 2 * MIN_SIDE, 2 * MIN_SIDE, device=device)
+        side = -(-2 * MIN_SIDE // model.divisibility) * model.divisibility
+        example = torch.rand(1, 3, side, side, device=device)
         prepare_network(model.backbone, model.pixel_decoder, example)
     # load_model has checked the file; mapped into memory, its weights are not read a second time
     content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
