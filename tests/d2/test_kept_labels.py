@@ -181,10 +181,36 @@ def test_only_strangers_take_the_network_alone(folders, old, tmp_path, caplog) -
 def test_another_reading_is_fitted_anew(folders, old, tmp_path, caplog) -> None:
     values = {"MODEL__MAPPING_MODE": "logit_sum", "MODEL__DATASET_BIAS": False}
     run.train(config(folders[:2], tmp_path, old, SCHEDULE=[["FINAL", 1]], **values), "x", False)
-    assert "X_u is fitted anew for logit_sum and False" in caplog.text
+    assert "X_u is fitted anew for logit_sum" in caplog.text
     model, space = load_model(tmp_path / "model_final.pth")
     assert_kept(space, load_model(old[1])[1])
     assert not model.uni_head.dataset_bias.any()
+
+
+def test_own_classifiers_of_datasets_and_silent_labels_are_fitted_anew(
+    folders, old, tmp_path
+) -> None:
+    """What only the last fit or an added dataset knows is no place to train on from."""
+    content = load_file(old[1])
+    x_u, bias = (content["model"][f"uni_head.{n}"] for n in ("label_embedding", "dataset_bias"))
+    assert_fitted = {
+        "shift": {"uni_head.dataset_shift": torch.randn(len(bias), *x_u.shape)},
+        "silent": {"uni_head.dataset_bias": torch.where(torch.rand(bias.shape) < 0.5, -1e4, bias)},
+        "bias": {"uni_head.dataset_bias": bias + 1},
+    }
+    for name, changed in assert_fitted.items():
+        path = tmp_path / f"{name}.pth"
+        model = {**content["model"], **changed}
+        rest = {k: v for k, v in content.items() if k not in ("format", "version", "model")}
+        save_file(path, {**rest, "model": model})
+        mode = {"MODEL__MAPPING_MODE": old[0], "MODEL__DATASET_BIAS": name != "bias"}
+        cfg = {"SCHEDULE": [["FINAL", 1]], "MODEL__WEIGHTS": str(path), **mode}
+        trainer = small_trainer(folders[:2], tmp_path / name, **cfg)
+        start_from(trainer, read_start(str(path)), str(path))
+        kept = trainer.unifier.kept
+        assert not kept.complete, name
+        assert float(kept.bias.min()) > -100
+        assert name != "bias" or not kept.bias.any()
 
 
 # --- who joins whom, on pixels of a network that has learned everything ---

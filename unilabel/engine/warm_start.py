@@ -192,20 +192,22 @@ def _kept(
     weights = content["model"]
     bias = torch.zeros(len(label_spaces), len(labels.names))
     for i, name in enumerate(label_spaces.names):
-        if cfg.MODEL.DATASET_BIAS and name in labels.label_spaces.names:
+        if name in labels.label_spaces.names:
             bias[i] = weights["uni_head.dataset_bias"][labels.label_spaces.dataset_index(name)]
-    old = config_of(content["config"], "MODEL.WEIGHTS").MODEL
-    new = cfg.MODEL
-    same = old.MAPPING_MODE == new.MAPPING_MODE and old.DATASET_BIAS == new.DATASET_BIAS
+    old, new = config_of(content["config"], "MODEL.WEIGHTS").MODEL, cfg.MODEL
+    same = old.MAPPING_MODE == new.MAPPING_MODE
     if not same:
         logger.warning(
-            "the older model was trained with MODEL.MAPPING_MODE %s and MODEL.DATASET_BIAS %s; X_u "
-            "is fitted anew for %s and %s",
-            *(old.MAPPING_MODE, old.DATASET_BIAS, new.MAPPING_MODE, new.DATASET_BIAS),
+            "the older model was trained with MODEL.MAPPING_MODE %s; X_u is fitted anew for %s",
+            old.MAPPING_MODE,
+            new.MAPPING_MODE,
         )
     shift = weights.get(SHIFT)
-    if bool((bias <= SILENT / 2).any()) or (shift is not None and bool(shift.any())):
-        logger.info("X_u is fitted anew to answer without own classifiers of the datasets")
+    own = shift is not None and bool(shift.any())
+    if not new.DATASET_BIAS and bool(bias.any()):
+        bias, own = torch.zeros_like(bias), True
+    if own or bool((bias <= SILENT / 2).any()):
+        logger.info("X_u is fitted anew, to answer without own classifiers of the datasets")
         bias, same = bias.masked_fill(bias <= SILENT / 2, 0.0), False
     return KeptLabels(labels, weights["uni_head.label_embedding"], bias, label_spaces, same)
 
