@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from unilabel.adding.learn import Learned
 from unilabel.adding.photos import LabelledPhotos
+from unilabel.adding.relations import Relations
 from unilabel.core.unified_space import UnifiedLabelSpace
 
 UNSURE = 0.5  # score of a link under which a person should look
 FEW_PIXELS = 200  # of a class on the cells of the network
-FEW_RELATIONS = 0.5  # share of the classes with a relation under which the dataset is far
+FEW_RELATIONS = 0.6  # share of a class that relations explain under which the dataset is far
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,21 @@ def _belief(
     return Belief(column, sign + "; ".join(parts), tuple(doubts), related)
 
 
-def few_relations(found: list[Belief]) -> bool:
-    """Whether the dataset has little in common with those of the model."""
-    return sum(b.related for b in found) < FEW_RELATIONS * len(found)
+def explained(relations: Relations, found: list[Belief]) -> float:
+    """How much of a class the relations explain, mean over classes, 0..1.
+
+    Of a class with pixels it is the share of them that its unified labels find in the photos, and
+    all of it where it is part of one; names alone do not count there, for a car seen from above has
+    the name of one. Without pixels a name that is alike counts as all.
+    """
+    shares = torch.tensor([float(belief.related) for belief in found], dtype=torch.float64)
+    part = torch.zeros(len(found), dtype=torch.bool)
+    for label in relations.new:
+        part[label.of_class] |= label.part
+    seen = relations.pixels > 0
+    if bool(seen.any()):
+        shares = torch.where(part, 1.0, relations.found().double())[seen]
+    return float(shares.mean())
 
 
 def lines(learned: Learned, photos: LabelledPhotos, before: UnifiedLabelSpace) -> list[str]:
@@ -93,12 +108,13 @@ def lines(learned: Learned, photos: LabelledPhotos, before: UnifiedLabelSpace) -
     unsure = [f"  {names[b.of_class]}: {'; '.join(b.doubts)}" for b in found if b.doubts]
     if unsure:
         told += ["unsure, look at these:", *unsure]
-    if few_relations(found):
-        count = sum(b.related for b in found)
+    share = explained(learned.relations, found)
+    if share < FEW_RELATIONS:
         told.append(
-            f"few relations were found: {count} of {len(found)} classes have something in common "
-            f"with {', '.join(before.label_spaces.names)}. The dataset answers by itself; its "
-            "new unified labels share nothing with the others."
+            f"few relations were found: they explain {100 * share:.0f} % of a class (mean), so "
+            f"these photos have little in common with those of "
+            f"{', '.join(before.label_spaces.names)}. The dataset answers by itself, and the old "
+            "ones as before; check its links before they are used for more."
         )
     told.append(_about_choice(learned))
     lost = sorted(before.checked - learned.space.checked)
