@@ -124,6 +124,20 @@ def test_datasets_that_leave_take_their_labels_along(folders, old, tmp_path) -> 
         assert joined or bool(alone[row])
 
 
+@pytest.mark.parametrize("schedule", [[["FINAL", 3]], [["GNN", 2], ["FINAL", 2]]], ids=str)
+def test_runs_with_a_last_fit_go_on_from_each_other(folders, tmp_path, schedule) -> None:
+    """Whose datasets have classifiers of their own, which learn beside X_u."""
+    first = {"SCHEDULE": [["MULTI_HEAD", 2], ["FINAL", 2]], "SOLVER__REFIT": True}
+    run.train(small_config(folders[:2], tmp_path / "old", **first), "x", resume=False)
+    path = tmp_path / "old/model_final.pth"
+    before = load_model(path)[1]
+    again = {"SCHEDULE": schedule, "SOLVER__REFIT": True, "MODEL__WEIGHTS": str(path)}
+    run.train(small_config(folders, tmp_path / "new", **again), "x", resume=False)
+    model, space = load_model(tmp_path / "new/model_final.pth")
+    assert_kept(space, before)
+    assert model.uni_head.dataset_shift is not None
+
+
 class StopAfter(HookBase):
     def __init__(self, iteration: int, path: Path) -> None:
         self.iteration, self.path = iteration, path
