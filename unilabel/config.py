@@ -103,8 +103,8 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.MODEL.NORMALIZE_EMBEDDING = False  # L2-normalise pixel embeddings, as the authors do
     cfg.MODEL.MAPPING_MODE = "probability_sum"  # or logit_sum, Eq. (5)
     cfg.MODEL.DATASET_BIAS = True  # a bias per unified label and dataset
-    # The last fit (SOLVER.REFIT) lets every dataset read its own answers by classifiers of its own,
-    # as far from the unified ones as held-out images speak for.
+    # Every dataset answers by classifiers of its own, which learn beside the unified ones in FINAL;
+    # the last fit (SOLVER.REFIT) lets them go the further, the more photos a dataset has.
     cfg.MODEL.DATASET_SHIFT = True
     cfg.MODEL.CHANNELS_LAST = True
     # Cells of a feature map at the corners of the image, as published networks were trained; else

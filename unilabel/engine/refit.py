@@ -44,7 +44,8 @@ def refit(
     mapping = LabelMapping.from_stacked(label_spaces, head.mapping.cpu())
     present = head.label_embedding.detach().cpu(), head.dataset_bias.detach().cpu()
     if cfg.MODEL.DATASET_SHIFT:
-        found = fit_readouts(cfg, label_spaces, cache, mapping, *present, cfg.SEED)
+        photos = [len(source.samples("train")) for source in sources]
+        found = fit_readouts(cfg, label_spaces, cache, mapping, *present, photos, cfg.SEED)
         fitted = found.embedding, found.bias, found.shift
         distributed.broadcast(fitted)
         head.set_label_space(found.embedding, head.mapping, found.bias, found.shift)
