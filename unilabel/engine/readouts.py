@@ -28,7 +28,7 @@ from unilabel.engine.pixel_cache import PixelCache
 logger = logging.getLogger(__name__)
 
 # Photos of a dataset at which its classifiers go half the way from unified ones to free ones.
-# Chosen on cuts of the four sets of configs/mini.yaml to 5, 10, 20, 50 and all photos (docs/LOG.md).
+# Chosen on cuts of the four sets of configs/mini.yaml to 5, 10, 20 and 50 photos (docs/LOG.md).
 HALF_WAY = 60
 
 
