@@ -81,6 +81,7 @@ LAYERS = {
     },
     "editing": {"core", "data", "engine", "modeling", "predictor"},
     "demo_app": {
+        "adding",
         "core",
         "text",
         "modeling",

@@ -114,11 +114,10 @@ from unilabel.engine.checkpoint import load_file  # noqa: E402
 from unilabel.engine.loading import config_of  # noqa: E402
 from unilabel.harmonize.check import check_folder  # noqa: E402
 from unilabel.harmonize.exports import export  # noqa: E402
+from unilabel.harmonize.finish import finish  # noqa: E402
 from unilabel.harmonize.job import HarmonizeJob  # noqa: E402
 from unilabel.harmonize.options import Options  # noqa: E402
-from unilabel.harmonize.report import write_report  # noqa: E402
 from unilabel.harmonize.setup import prepare  # noqa: E402
-from unilabel.harmonize.summary import total_of  # noqa: E402
 from unilabel.predictor import build_predictor  # noqa: E402
 
 
@@ -168,7 +167,9 @@ def run(args: argparse.Namespace) -> int:
         if shard.count > 1:
             print("when all shards are there: the same command with --finish instead of --shard")
             return 0
-    finish(job, max(args.workers, 1))
+    for line in finish(job, max(args.workers, 1)):
+        print(line)
+    print(f"wrote {job.output}")
     say_exports(args)
     return 0
 
@@ -219,28 +220,6 @@ def say_exports(args: argparse.Namespace) -> None:
     """Write the other forms."""
     for line in export(args.output, args.also, max(args.workers, 1)):
         print(line)
-
-
-def finish(job: HarmonizeJob, workers: int) -> None:
-    """Write the tables and the report, and say what a person should know."""
-    job.require_all()
-    totals = total_of(job.records(), job.labeller.parts, job.labeller.target)
-    result = totals.to_dict()
-    report = write_report(job, totals, workers)
-    job.finish(result)
-    for entry in result["datasets"]:
-        shares = ", ".join(
-            f"{kind.replace('_', ' ')} {100 * share:.1f} %"
-            for kind, share in entry["shares"].items()
-            if share
-        )
-        print(f"{entry['name']}: {shares}")
-    for text in totals.lost():
-        print(f"ignored, since the target has no class for it: {text}")
-    if report.dropped:
-        print(f"report.html: {report.dropped} crops were left out, to keep it small")
-    print(f"report.html: {report.pairs} pairs of classes, {report.doubts} things to look at first")
-    print(f"wrote {job.output}")
 
 
 if __name__ == "__main__":

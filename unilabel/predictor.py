@@ -235,6 +235,11 @@ class UniLabelPredictor:
             image = self.encode(image, short_side, tta, window)
         return predictor._answer(image, name, confidence)
 
+    @torch.inference_mode()
+    def energy(self, image: EncodedImage) -> float:
+        """How familiar an image is to the model, see :mod:`unilabel.core.familiarity`."""
+        return self.model.energy(image.embedding)
+
     def resolve(self, space: str) -> tuple[UniLabelPredictor, str]:
         """Predictor and label space that the argument ``space`` of :meth:`predict` stands for."""
         path, colon, dataset = space.rpartition(":")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from visit import Visit
+from visit import Visit, wide_photo
 
 from unilabel.core.label_space import LabelSpace
 from unilabel.core.synthetic import render_scene
@@ -27,12 +27,6 @@ from unilabel.demo_app.weights import find_weights
 from unilabel.predictor import build_predictor
 
 pytestmark = [pytest.mark.browser, pytest.mark.d2, pytest.mark.slow]
-
-
-def wide_photo(path: Path) -> Path:
-    scene = render_scene(np.random.default_rng(3), "toy_city")[0]
-    Image.fromarray(scene).resize((1920, 1080), Image.Resampling.BICUBIC).save(path)
-    return path
 
 
 @pytest.mark.parametrize("width", [1400, 420])
@@ -55,10 +49,8 @@ def test_from_start_to_saved_label_space(
     assert page.locator("#viewer .ul-spot dd").count() == 4
 
     # two label spaces side by side
-    before = visit.run("viewer")
     visit.choose("beside", "Toy streets, mixed classes")
-    visit.next_run("viewer", before)
-    assert page.locator("#viewer .ul-panel").nth(1).get_attribute("data-space") == "toy_idd"
+    visit.wait_for_spaces("unified", "toy_idd")
     visit.shot("2_two_spaces")
 
     # the legend isolates a label
@@ -71,7 +63,7 @@ def test_from_start_to_saved_label_space(
     with page.expect_download() as download:
         page.locator("#viewer .ul-get-labels").first.click()
     with Image.open(download.value.path()) as labels:
-        assert labels.mode == "L"
+        assert labels.mode == "P"
 
     # the graph
     visit.tab("Label graph")
@@ -267,13 +259,10 @@ def test_mapping_to_an_unseen_dataset(browser: Any, server: Any, tmp_path: Path)
     assert visit.page.locator("#viewer .ul-panel").get_attribute("data-space") == "garden"
     assert visit.page.locator("#space input").input_value() == "Unseen: Garden"
     visit.shot("mapping")
-    before = visit.run("viewer")
     visit.choose("space", "Unified labels")
-    visit.next_run("viewer", before)
-    before = visit.run("viewer")
+    visit.wait_for_spaces("unified")
     visit.choose("space", "Unseen: Garden")
-    visit.next_run("viewer", before)
-    assert visit.page.locator("#viewer .ul-panel").get_attribute("data-space") == "garden"
+    visit.wait_for_spaces("garden")
     visit.check()
 
 

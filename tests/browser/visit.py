@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from unilabel.core.synthetic import atom_table, render_scene, toy_label_spaces
 
 PATIENCE = 60_000  # milliseconds
 SIZES = (1440, 390)  # widths of a desk and of a phone
@@ -82,6 +90,17 @@ class Visit:
             arg=[viewer, before],
         )
 
+    def all_spaces(self, count: int) -> None:
+        """Wait until the Predict tab holds so many label spaces of its picture."""
+        self.page.wait_for_function(
+            "count => document.querySelector('#viewer .ul-host')?.dataset.spaces === String(count)",
+            arg=count,
+        )
+
+    def wait_for_spaces(self, *names: str) -> None:
+        """Wait until the Predict tab shows these label spaces beside each other."""
+        self.page.wait_for_selector(f'#viewer .ul-panels[data-shown="{" ".join(names)}"]')
+
     def pixels(self, viewer: str) -> str:
         """The first label map of a viewer."""
         drawn: str = self.page.locator(f"#{viewer} canvas").first.evaluate("c => c.toDataURL()")
@@ -90,7 +109,8 @@ class Visit:
     def choose(self, field: str, option: str) -> None:
         """Choose in a dropdown of Gradio."""
         self.page.locator(f"#{field} input").click()
-        self.page.get_by_role("option", name=option, exact=True).click()
+        # the list of the field before may still be fading
+        self.page.get_by_role("option", name=option, exact=True).last.click()
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()
@@ -99,3 +119,25 @@ class Visit:
         assert self.foreign == []
         assert self.failed == []
         assert self.complaints == []
+
+
+def wide_photo(path: Path) -> Path:
+    """A drawn street of 1920 x 1080 pixels, as a file."""
+    scene = render_scene(np.random.default_rng(3), "toy_city")[0]
+    Image.fromarray(scene).resize((1920, 1080), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def zip_of_drawings(path: Path, count: int, name: str = "toy_coarse") -> Path:
+    """A zip of drawn streets with labels, in a folder that is a dataset of this name."""
+    space = next(s for s in toy_label_spaces() if s.name == "toy_coarse")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mine/classes.json", json.dumps({**space.to_dict(), "name": name}))
+        for number in range(count):
+            scene, atoms = render_scene(np.random.default_rng(number), "toy_coarse")
+            labels = atom_table("toy_coarse")[atoms]
+            for kind, pixels in (("images", scene), ("labels", labels)):
+                buffer = io.BytesIO()
+                Image.fromarray(pixels).save(buffer, "PNG")
+                archive.writestr(f"mine/{kind}/train/{number}.png", buffer.getvalue())
+    return path

@@ -23,10 +23,13 @@ from small_runs import small_config, two_folders
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.data.examples import load_examples
+from unilabel.data.images import read_image
 from unilabel.engine import run
 from unilabel.engine.checkpoint import CheckpointKeeper
 from unilabel.engine.hooks import CheckpointHook
 from unilabel.engine.trainer import UniLabelTrainer
+from unilabel.predictor import build_predictor
 
 pytestmark = pytest.mark.d2
 
@@ -63,6 +66,13 @@ def test_run_on_own_folders(folders: list[Path], tmp_path: Path) -> None:
     assert results["stages"][-1]["steps"] == 2
     space = UnifiedLabelSpace.load(out / "label_space.json")
     assert space.mapping.checksum() == results["mapping_checksum"]
+    # what the demo shows it with: the predictor of the file says the same energies
+    examples = load_examples(out / "examples.json")
+    assert {example.dataset for example in examples} == {"city", "idd"}
+    predictor = build_predictor(out / "model_final.pth", optimize=False)
+    for example in examples:
+        energy = predictor.energy(predictor.encode(read_image(example.path)))
+        assert energy == pytest.approx(example.energy, abs=1e-3)
     cfg = config(folders, MODEL__WEIGHTS=str(out / "model_final.pth"), OUTPUT_DIR=str(out / "eval"))
     again = run.evaluate(cfg, "some.yaml")
     assert again["datasets"] == results["datasets"]

@@ -22,7 +22,8 @@ from unilabel.data.build import EvalDataset
 from unilabel.data.folders import folder_source
 from unilabel.data.test_size import TestSize
 from unilabel.demo_app import actions
-from unilabel.demo_app.engine import Engine, Picture
+from unilabel.demo_app.engine import Engine
+from unilabel.demo_app.pictures import Picture
 from unilabel.demo_app.session import Session
 from unilabel.engine.checkpoint import load_file, save_file
 from unilabel.engine.loading import config_of, load_model

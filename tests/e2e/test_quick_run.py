@@ -40,6 +40,7 @@ def test_all_artefacts_are_there(quick_run: Path) -> None:
     names = {p.name for p in quick_run.iterdir() if p.is_file()}
     assert {
         "config.yaml",
+        "examples.json",
         "label_graph.png",
         "label_space.json",
         "last_checkpoint.json",

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import UNIFIED
 from unilabel.core.transfer import TransferMapping
-from unilabel.demo_app.engine import Engine, Picture
+from unilabel.demo_app.engine import Engine, next_run
+from unilabel.demo_app.forms import FORMS, write_form
 from unilabel.demo_app.images import decode_image
-from unilabel.demo_app.payloads import Note, Panel, viewer_payload
+from unilabel.demo_app.payloads import (
+    Note,
+    Panel,
+    data_url,
+    file_stem,
+    more_payload,
+    viewer_payload,
+)
+from unilabel.demo_app.pictures import Picture
 from unilabel.demo_app.session import (
     MAX_JSON,
     Session,
@@ -27,6 +38,10 @@ logger = logging.getLogger(__name__)
 
 BASE = "base:"  # marks a label space as the model learned it, without the visitor's edits
 NONE = "none"
+NO_EXAMPLES = (
+    "There are no example pictures that fit this model; choose one of your own. (--examples DIR "
+    "shows those of a folder.)"
+)
 # Choices of the short side for the network, pixels.
 SIDES = {
     "as the model was tested": -1,
@@ -70,32 +85,110 @@ def second_choices(engine: Engine) -> list[tuple[str, str]]:
 
 
 def answer(
-    engine: Engine, session: Session, spaces: Sequence[str], notes: Sequence[Note] = ()
+    engine: Engine,
+    session: Session,
+    spaces: Sequence[str],
+    notes: Sequence[Note] = (),
+    aside: bool = False,
 ) -> str:
-    """Predict the session's picture in one or two label spaces, for ``viewer.js``."""
+    """Predict the session's picture in one or two label spaces, for ``viewer.js``.
+
+    Args:
+        engine: the model.
+        session: its picture is predicted.
+        spaces: at most two label spaces as the page names them.
+        notes: messages above the picture.
+        aside: for another viewer than that of the Predict tab.
+    """
+    run = next_run()
+    if not aside:
+        session.run, session.sent, session.shown = run, (), session.asked()
     if session.picture is None:
-        return viewer_payload(None, (), [*notes, ("info", "Choose a picture.")])
+        text = f"{engine.gallery.note} {NO_EXAMPLES}".strip()
+        text = "Choose a picture." if engine.examples else text
+        return viewer_payload(None, (), [*notes, ("info", text)], run=run)
+    start = time.perf_counter()
     size = (session.picture.pixels.shape[0], session.picture.pixels.shape[1])
     if note := engine.predictor.size_note(size, session.short_side):
         notes = [*notes, ("info", note[0].upper() + note[1:] + ".")]
-    encoded = engine.encode(session.picture, session.short_side, session.tta)
-    panels = []
+    foreign = engine.energy_note(session.picture)
+    if foreign:
+        notes = [*notes, ("warning", foreign)]
+    known = all_choices(engine, session)
+    found = []
     for choice in spaces:
-        if choice == NONE:
-            continue
-        base = choice.startswith(BASE)
-        name = choice.removeprefix(BASE)
-        predictor = session.predictor(engine, edited=not base)
-        if name not in predictor.spaces:  # an unseen dataset of a session that was forgotten
-            notes = [*notes, ("error", f"{name!r} is not known any more; upload its file again.")]
-            continue
-        prediction = predictor.predict(encoded, name)
-        unseen = session.unseen if name not in engine.predictor.spaces else None
-        title = space_title(engine, name) if unseen is None else unseen_title(unseen)
-        if session.edited:
-            title += ", before edits" if base else ", with your edits"
-        panels.append(Panel(title, prediction, predictor.label_space, unseen))
-    return viewer_payload(session.picture, panels, notes)
+        if choice in known:
+            found.append(choice)
+        elif choice != NONE:  # an unseen dataset of a session that was forgotten
+            notes = [*notes, ("error", f"{choice!r} is not known any more; upload its file again.")]
+    panels = [_panel(engine, session, session.picture, choice) for choice in found]
+    if not aside:
+        session.sent = (*found,)
+    return viewer_payload(
+        session.picture,
+        panels,
+        notes,
+        run=run,
+        seconds=round(time.perf_counter() - start, 2),
+        edited=session.edited,
+        foreign=bool(foreign),
+        example=_example_number(engine, session.picture),
+        aside=aside,
+        forms=() if aside else list(FORMS.items()),
+    )
+
+
+def other_spaces(engine: Engine, session: Session) -> str:
+    """The label spaces that the last answer did not hold, for the browser to change between.
+
+    Stops when the visitor has asked for something else meanwhile.
+    """
+    run, picture = session.run, session.picture
+    panels: list[Panel] = []
+    if picture is None:
+        return more_payload(run, "", panels)
+    for choice in all_choices(engine, session):
+        if session.run != run:
+            break
+        if choice not in session.sent and (session.edited or not choice.startswith(BASE)):
+            panels.append(_panel(engine, session, picture, choice))
+    if session.run == run:
+        session.sent += tuple(panel.choice for panel in panels)
+    return more_payload(run, picture.name, panels)
+
+
+def _panel(engine: Engine, session: Session, picture: Picture, choice: str) -> Panel:
+    """The label map of one label space, as the page names it."""
+    encoded = engine.encode(picture, session.short_side, session.tta)
+    base, name = choice.startswith(BASE), choice.removeprefix(BASE)
+    predictor = session.predictor(engine, edited=not base)
+    unseen = session.unseen if name not in engine.predictor.spaces else None
+    title = space_title(engine, name) if unseen is None else unseen_title(unseen)
+    if session.edited:
+        title += ", before edits" if base else ", with your edits"
+    return Panel(choice, title, predictor.predict(encoded, name), predictor.label_space, unseen)
+
+
+def _example_number(engine: Engine, picture: Picture) -> int | None:
+    """Where a picture stands among the examples, for the address of the page."""
+    numbers = [index for index, example in enumerate(engine.examples) if example is picture]
+    return numbers[0] if numbers else None
+
+
+def all_choices(engine: Engine, session: Session) -> list[str]:
+    """Every label space as the page names it: with the visitor's edits, then without."""
+    names = [name for _, name in space_choices(engine, session)]
+    before = [] if engine.predictor.label_space is None else engine.predictor.spaces
+    return [*names, *(BASE + name for name in before)]
+
+
+def read_address(engine: Engine, session: Session, search: Any) -> tuple[int, str | None]:
+    """Example and label space that the address of the page names: the first and None, if none."""
+    query = parse_qs(search.removeprefix("?")[:1000]) if isinstance(search, str) else {}
+    picture, space = (query.get(key, [""])[0] for key in ("picture", "space"))
+    index = int(picture) if picture.isdecimal() and len(picture) < 4 else 0
+    known = [name for _, name in space_choices(engine, session)]
+    return index if index < len(engine.examples) else 0, space if space in known else None
 
 
 def choose_example(engine: Engine, session: Session, index: Any, spaces: Sequence[str]) -> str:
@@ -142,6 +235,13 @@ def upload_label_space(
     return answer(engine, session, spaces, [note])
 
 
-def title_of(path: Path) -> str:
-    """What a model is called: its folder and file, no more of the path."""
-    return f"{path.resolve().parent.name}/{path.name}"
+def form_file(engine: Engine, session: Session, asked: Any) -> str:
+    """The label map that the page asks for in one of :data:`FORMS`, for ``download.js``."""
+    asked = asked if isinstance(asked, dict) else {}
+    choice = asked.get("space")
+    if session.picture is None or choice not in all_choices(engine, session):
+        raise UniLabelError("there is no such label map any more; choose the picture again.")
+    panel = _panel(engine, session, session.picture, choice)
+    file = write_form(str(asked.get("form")), panel.prediction, session.picture.name)
+    name = f"{file_stem(session.picture.name)}_{file_stem(panel.title)}{file.suffix}"
+    return json.dumps({"name": name, "url": data_url(file.data, file.kind)})

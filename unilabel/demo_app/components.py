@@ -83,8 +83,14 @@ def component(
 
 
 def viewer(elem_id: str) -> gr.HTML:
-    """A picture with its label maps."""
-    return component(own_text("viewer.js"), "unilabelViewer", elem_id)
+    """A picture with its label maps; its event is ``take``, a label map in another form."""
+    scripts = "".join(own_text(f"{name}.js") for name in ("png", "zoom", "painting", "viewer"))
+    return component(scripts, "unilabelViewer", elem_id)
+
+
+def more_maps(elem_id: str) -> gr.HTML:
+    """Invisible: hands its value, further label maps, to the viewer."""
+    return component(own_text("more.js"), "unilabelMore", elem_id)
 
 
 def picker(elem_id: str) -> gr.HTML:
@@ -117,3 +123,8 @@ def draft(elem_id: str) -> gr.HTML:
 def video(elem_id: str) -> gr.HTML:
     """Progress and result of a video."""
     return component(own_text("video.js"), "unilabelVideo", elem_id, "ul-video")
+
+
+def job(elem_id: str) -> gr.HTML:
+    """Progress and result of a longer job."""
+    return component(own_text("job.js"), "unilabelJob", elem_id, "ul-job")

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import itertools
 import threading
-import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unilabel.core.synthetic import TOY_DATASETS, render_scene
+from unilabel.core.familiarity import Familiarity
+from unilabel.demo_app.gallery import Gallery, find_gallery, what_it_saw
 from unilabel.demo_app.images import ImageLimits
 from unilabel.demo_app.link_evidence import LinkEvidence
+from unilabel.demo_app.pictures import Picture
 from unilabel.demo_app.suspicion import class_similarity
 from unilabel.predictor import EncodedImage, UniLabelPredictor
 
 MAX_CACHED = 160 * 2**20  # bytes of encoded pictures kept for the next label space or edit
 MAX_PICTURES = 32  # number of them
-EXAMPLES = 8
 
 _runs = itertools.count(1)
 
@@ -29,23 +27,6 @@ _runs = itertools.count(1)
 def next_run() -> int:
     """A number that tells an answer from the one before."""
     return next(_runs)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture of one visitor.
-
-    Attributes:
-        name: how to call it, without any folder.
-        pixels: (H, W, 3) uint8.
-        notes: what was done to it.
-        key: distinct for every picture, cannot be guessed.
-    """
-
-    name: str
-    pixels: NDArray[np.uint8]
-    notes: tuple[str, ...] = ()
-    key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 class Engine:
@@ -58,6 +39,8 @@ class Engine:
         text_encoder: str = "",
         title: str = "",
         reviews: Path | None = None,
+        gallery: Gallery | None = None,
+        weights: Path | None = None,
     ) -> None:
         """Prepare the examples and the texts' similarity.
 
@@ -67,11 +50,16 @@ class Engine:
             text_encoder: spec of the encoder that looks for suspicious links; "": none.
             title: what the model is called on the page.
             reviews: folder in which all edits are kept.
+            gallery: pictures that fit the model; None: those that can be found without a file.
+            weights: the model's file, where it has one.
         """
         self.predictor = predictor
         self.limits = limits or ImageLimits()
         self.title = title
-        self.examples = toy_pictures(EXAMPLES)
+        self.weights = weights
+        self.gallery = find_gallery(predictor) if gallery is None else gallery
+        self.examples = self.gallery.pictures
+        self.seen = what_it_saw(predictor)
         self.reviews = reviews
         self.evidence = LinkEvidence(predictor)
         self.similarity: NDArray[np.float64] | None = None
@@ -79,6 +67,34 @@ class Engine:
             self.similarity = class_similarity(predictor.model.label_spaces, text_encoder)
         self._encoded: OrderedDict[tuple[str, int | None, bool], EncodedImage] = OrderedDict()
         self._lock = threading.Lock()
+        self._familiarity: Familiarity | None = None
+        self._looked = False
+
+    def energy_note(self, picture: Picture) -> str:
+        """What to say about a picture that is foreign to the model, or ""."""
+        if any(picture is example for example in self.examples):
+            return ""
+        usual = self.usual_energy()
+        if usual is None:
+            return ""
+        energy = self.predictor.energy(self.encode(picture))
+        if not usual.is_foreign(energy):
+            return ""
+        return (
+            "This picture is unlike those that the model has seen: its energy is "
+            f"{energy:.1f}, theirs {usual.mean:.1f} ± {usual.spread:.1f}. Take the labels as "
+            "guesses, also where they look sure."
+        )
+
+    def usual_energy(self) -> Familiarity | None:
+        """Energies of the model's own pictures, looked for when they are first needed."""
+        with self._lock:
+            if self._looked:
+                return self._familiarity
+        found = self.gallery.familiarity(self.predictor)
+        with self._lock:
+            self._familiarity, self._looked = found, True
+        return found
 
     def encode(
         self, picture: Picture, short_side: int | None = None, tta: bool = False
@@ -99,13 +115,3 @@ class Engine:
     def _is_full(self) -> bool:
         size = sum(encoded.embedding.nbytes for encoded in self._encoded.values())
         return size > MAX_CACHED or len(self._encoded) > MAX_PICTURES
-
-
-def toy_pictures(count: int, seed: int = 7) -> Sequence[Picture]:
-    """Street scenes of the toy world, the datasets in turn."""
-    pictures = []
-    for index in range(count):
-        dataset = list(TOY_DATASETS)[index % len(TOY_DATASETS)]
-        pixels = render_scene(np.random.default_rng([seed, index]), dataset)[0]
-        pictures.append(Picture(f"toy street {index + 1}", pixels, key=f"example-{index}"))
-    return pictures

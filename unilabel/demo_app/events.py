@@ -10,6 +10,13 @@ from unilabel.demo_app.session import Session
 
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "minimal"}
 PRIVATE = {**MODEL, "api_visibility": "private"}
+QUIET = {**PRIVATE, "show_progress": "hidden"}  # where the viewer itself says that it waits
+# What the page does by itself, see ``static/viewer.js``.
+_VIEWER = "document.querySelector('#viewer .ul-host')?.unilabel"
+BUSY = f"(...values) => {{ {_VIEWER}?.busy(); return values; }}"
+IDLE = f"() => {{ {_VIEWER}?.idle('The server did not answer; try again.'); return []; }}"
+ADDRESS = "(...values) => [...values.slice(0, -1), location.search]"
+SWITCH = f"(...spaces) => {{ {_VIEWER}?.show(spaces); return spaces; }}"
 
 
 def started(engine: Engine, session: Session | None) -> Session:

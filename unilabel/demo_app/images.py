@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, features
 
 from unilabel.core.errors import UniLabelError
-from unilabel.data.images import ImageReader, LoadedImage
+from unilabel.data.headers import check_size
+from unilabel.data.images import DAMAGE, IMAGE_SUFFIXES, ImageReader, LoadedImage
+
+_MODERN_SUFFIXES = (".avif", ".heic", ".heif")
+PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, *_MODERN_SUFFIXES)
+VIDEO_SUFFIXES = (".mp4", ".webm", ".mov", ".avi", ".mkv", ".m4v")
+_AVIF = (b"avif", b"avis")
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,9 @@ def decode_image(
             "accepted; save it smaller."
         )
     reader = ImageReader(max_pixels=limits.max_pixels)
+    if name.lower().endswith(VIDEO_SUFFIXES):
+        raise UniLabelError(f"{name} is a video; open “Short video” below the picture and drop it.")
+    data = _as_png(data, name, limits)
     image = reader.decode(np.frombuffer(data, np.uint8), name)
     height, width = image.pixels.shape[:2]
     if not limits.max_side or max(height, width) <= limits.max_side:
@@ -58,3 +69,53 @@ def decode_image(
     note = f"It was reduced from {width} x {height} to {size[0]} x {size[1]} pixels."
     smaller = Image.fromarray(image.pixels).resize(size, Image.Resampling.LANCZOS)
     return LoadedImage(np.array(smaller), (*image.notes, note))
+
+
+def _as_png(data: bytes, name: str, limits: ImageLimits) -> bytes:
+    """An AVIF or HEIC picture as a PNG for the one reader of photos; all others as they are.
+
+    Raises:
+        UniLabelError: it is damaged, animated or too large, or no decoder is installed.
+    """
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    brands = {brand, *(data[at : at + 4] for at in range(16, min(len(data), 64), 4))}
+    if brand not in (*_AVIF, *_HEIF):
+        return data
+    try:
+        picture = _open_avif(data) if brands & set(_AVIF) else _open_heif(data, name)
+        if getattr(picture, "n_frames", 1) > 1:
+            raise UniLabelError(f"{name} is an animation; save one of its pictures as JPEG or PNG.")
+        check_size(picture.width, picture.height, name, "an image", limits.max_pixels)
+        picture.load()
+    except UniLabelError:
+        raise
+    except DAMAGE as error:
+        raise UniLabelError(
+            f"{name} cannot be decoded as an image: it is damaged or truncated; save it as JPEG or "
+            "PNG."
+        ) from error
+    buffer = io.BytesIO()
+    ImageOps.exif_transpose(picture).save(buffer, "PNG", compress_level=1, exif=b"")
+    return buffer.getvalue()
+
+
+def _open_avif(data: bytes) -> Image.Image:
+    if not features.check("avif"):
+        raise UniLabelError(
+            "this Pillow reads no AVIF pictures; pip install 'pillow>=11.3', or save it as JPEG or "
+            "PNG."
+        )
+    return Image.open(io.BytesIO(data), formats=["AVIF"])
+
+
+def _open_heif(data: bytes, name: str) -> Image.Image:
+    try:
+        from pillow_heif.as_plugin import HeifImageFile
+    except ImportError:
+        raise UniLabelError(
+            f"{name} is a HEIC picture, which this server cannot read (it lacks pillow-heif: pip "
+            "install pillow-heif); save it as JPEG or PNG."
+        ) from None
+    # opened lazily: the size is known before a pixel is decoded
+    picture: Image.Image = HeifImageFile(io.BytesIO(data))
+    return picture

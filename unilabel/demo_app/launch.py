@@ -7,15 +7,21 @@ import ctypes
 import logging
 import os
 import platform
+import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from unilabel.core.errors import UniLabelError
+from unilabel.demo_app import children
+from unilabel.demo_app.holding import holding_page, port_is_taken
+from unilabel.demo_app.weights import find_weights, title_of
 
 MAX_UPLOAD = 25 * 2**20  # bytes of an uploaded file
 MAX_VISITORS = 64  # sessions that are remembered
@@ -32,6 +38,11 @@ def parse_arguments(arguments: Sequence[str] | None, description: str | None) ->
     parser.add_argument("--weights", metavar="FILE", help="model_final.pth")
     parser.add_argument(
         "--label-space", metavar="FILE", help="edited label_space.json of the model"
+    )
+    parser.add_argument(
+        "--examples",
+        metavar="DIR",
+        help="pictures to choose from (default: those that the training wrote down)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: reachable from elsewhere")
     parser.add_argument("--port", type=int, default=7860)
@@ -68,9 +79,8 @@ def main(arguments: Sequence[str] | None = None, description: str | None = None)
     _return_freed_memory()
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
     logging.basicConfig(level=logging.WARNING)
-    # a stopped service leaves its folder clean, like one that is interrupted
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="unilabel_demo_") as temp_dir:
+        signal.signal(signal.SIGTERM, lambda *_: _stop(temp_dir))
         # read by Gradio when it is imported
         os.environ["GRADIO_TEMP_DIR"] = temp_dir
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -82,6 +92,16 @@ def main(arguments: Sequence[str] | None = None, description: str | None = None)
             return 2
         except KeyboardInterrupt:
             return 0
+
+
+def _stop(temp_dir: str) -> None:
+    """End at once, with a clean folder.
+
+    The server alone would wait for every open page, and Python for threads that predict.
+    """
+    children.end_all()
+    shutil.rmtree(temp_dir, ignore_errors=True)
+    os._exit(0)
 
 
 def _return_freed_memory() -> None:
@@ -116,23 +136,16 @@ def ready_folder(given: str) -> Path:
 
 
 def _serve(args: argparse.Namespace, temp_dir: str, start: float) -> int:
-    from unilabel.demo_app.weights import find_weights
-
-    weights = find_weights(args.weights)  # before the slow imports: a wrong path is told at once
+    weights = find_weights(args.weights)  # a wrong path is told before the slow imports
     if not 1 <= args.port <= 65535:
         raise UniLabelError(f"--port is {args.port}, expected 1 to 65535.")
+    print(f"loading the model {title_of(weights)} ...", flush=True)
+    with holding_page(args.host, args.port):
+        engine, page = _build(args, weights, temp_dir)
     from unilabel.demo_app import components
-    from unilabel.demo_app.actions import title_of
-    from unilabel.demo_app.engine import Engine
     from unilabel.demo_app.link_photos import find_sources
-    from unilabel.demo_app.page import build_page, theme
-    from unilabel.predictor import build_predictor
+    from unilabel.demo_app.page import theme
 
-    predictor = build_predictor(weights, args.device, args.label_space)
-    reviews = None if args.save_reviews is None else ready_folder(args.save_reviews)
-    title = title_of(weights)
-    engine = Engine(predictor, text_encoder=args.text_encoder, title=title, reviews=reviews)
-    page = build_page(engine, temp_dir)
     try:
         page.launch(
             server_name=args.host,
@@ -154,14 +167,35 @@ def _serve(args: argparse.Namespace, temp_dir: str, start: float) -> int:
             prevent_thread_lock=True,
         )
     except OSError as error:
-        raise UniLabelError(
-            f"the port {args.port} of {args.host} is not free ({error}); choose another --port."
-        ) from error
-    space = predictor.label_space
+        raise port_is_taken(args.host, args.port, error) from error
+    space = engine.predictor.label_space
     if space is not None:
         folders = list(args.datasets)
         engine.evidence.start(lambda: find_sources(weights, space, folders, temp_dir))
     seconds = time.perf_counter() - start
     print(f"ready after {seconds:.1f} s: http://{args.host}:{args.port}", flush=True)
+    # so that the first visitor with a photo does not wait for it
+    threading.Thread(target=engine.usual_energy, daemon=True).start()
     page.block_thread()
     return 0
+
+
+def _build(args: argparse.Namespace, weights: Path, temp_dir: str) -> tuple[Any, Any]:
+    """Load the model and lay out the page, engine and page; the imports alone take seconds."""
+    from unilabel.demo_app.engine import Engine
+    from unilabel.demo_app.gallery import find_gallery
+    from unilabel.demo_app.page import build_page
+    from unilabel.predictor import build_predictor
+
+    predictor = build_predictor(weights, args.device, args.label_space)
+    gallery = find_gallery(predictor, weights, args.examples)
+    title = title_of(weights)
+    engine = Engine(
+        predictor,
+        text_encoder=args.text_encoder,
+        title=title,
+        reviews=None if args.save_reviews is None else ready_folder(args.save_reviews),
+        gallery=gallery,
+        weights=weights,
+    )
+    return engine, build_page(engine, temp_dir)

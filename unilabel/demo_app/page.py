@@ -5,9 +5,11 @@ from __future__ import annotations
 import gradio as gr
 
 from unilabel.demo_app import components
+from unilabel.demo_app.add_tab import add_tab
 from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.events import PRIVATE, started
 from unilabel.demo_app.graph_tab import graph_tab
+from unilabel.demo_app.harmonise_tab import harmonise_tab
 from unilabel.demo_app.predict_tab import predict_tab
 from unilabel.demo_app.review_payload import draft_payload
 from unilabel.demo_app.review_tab import review_tab
@@ -19,7 +21,14 @@ FILE_SECONDS = 600  # uploads that nobody asked about
 MAX_WAITING = 40  # requests in the queue
 
 _INTRO = """# unilabel
-One model, several datasets, one unified label space. Model: **{title}**.
+One model, several datasets, one unified label space. Model: **{title}**. {seen}
+"""
+_EXPLAINED = """
+Every picture below is cut into regions, and each region gets the name of what it shows. Datasets do
+not agree on those names: one says *vehicle* where another tells *car* from *bus*. This model was
+trained on several such datasets at once and found the **unified labels** behind them, so one answer
+can be read in the words of each. Choose a picture, change the **label space**, put a second one
+beside it, and point at a pixel to see what every dataset would call it.
 """
 FONT = ["system-ui", "sans-serif"]
 
@@ -46,19 +55,24 @@ def build_page(engine: Engine, temp_dir: str) -> gr.Blocks:
     ) as page:
         inbox = Inbox(temp_dir)
         state = gr.State(None, time_to_live=SESSION_SECONDS)
-        gr.Markdown(_INTRO.format(title=engine.title.replace("*", "")))
+        title = engine.title.replace("*", "")
+        gr.Markdown(_INTRO.format(title=title, seen=engine.seen), elem_id="intro")
+        with gr.Accordion("What am I looking at?", open=False, elem_id="explained"):
+            gr.Markdown(_EXPLAINED)
         download = components.downloader("download")
         draft = components.draft("draft")
         with gr.Tabs():
             with gr.Tab("Predict", id="predict") as tab:
-                again, begin = predict_tab(engine, state, inbox)
+                predict_tab(engine, state, inbox, download, page, tab)
             if engine.predictor.label_space is not None:
                 with gr.Tab("Label graph", id="graph") as graph:
                     graph_tab(engine, state, graph, download)
                 with gr.Tab("Review", id="review") as review:
                     review_tab(engine, state, review, download, draft, inbox)
-        tab.select(**again)
+                with gr.Tab("Harmonise", id="harmonise"):
+                    harmonise_tab(engine, state, inbox)
+                with gr.Tab("Add", id="add"):
+                    add_tab(engine, state, inbox)
         page.load(stand, state, draft, **PRIVATE)
-        page.load(*begin, api_visibility="private", concurrency_id="model", concurrency_limit=1)
     page.queue(max_size=MAX_WAITING, api_open=True)
     return page

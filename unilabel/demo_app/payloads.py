@@ -17,12 +17,14 @@ from PIL import Image
 from unilabel.core.label_space import UNIFIED
 from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.demo_app.engine import Picture, next_run
+from unilabel.demo_app.engine import next_run
 from unilabel.demo_app.outputs import label_png, prediction_record
+from unilabel.demo_app.pictures import Picture
 from unilabel.predictor import Prediction
 
-Note = tuple[str, str]  # "error" or "info", and a sentence
+Note = tuple[str, str]  # "error", "warning" or "info", and a sentence
 _CONFIDENCE_SIDE = 480  # pixels of the confidence that the page gets
+_THUMBNAIL = 200  # pixels
 _PNG_PIXELS = 250_000  # smaller pictures are sent without loss
 
 
@@ -31,12 +33,14 @@ class Panel:
     """One label map beside the others.
 
     Attributes:
+        choice: the label space as the page names it, see ``actions.BASE``.
         title: heading.
         prediction: the labels.
         space: the unified labels and links that it was made with, if there are any.
         unseen: the mapping that it was made with, if there is one.
     """
 
+    choice: str
     title: str
     prediction: Prediction
     space: UnifiedLabelSpace | None
@@ -61,19 +65,43 @@ def picture_url(pixels: NDArray[np.uint8]) -> str:
 
 
 def viewer_payload(
-    picture: Picture | None, panels: Sequence[Panel], notes: Sequence[Note] = ()
+    picture: Picture | None,
+    panels: Sequence[Panel],
+    notes: Sequence[Note] = (),
+    *,
+    run: int | None = None,
+    **more: Any,
 ) -> str:
-    """What ``viewer.js`` shows; without a picture only the notes."""
-    payload: dict[str, Any] = {"run": next_run(), "notes": list(notes), "image": "", "panels": []}
+    """What ``viewer.js`` shows; without a picture only the notes.
+
+    Args:
+        picture: the photo.
+        panels: label maps that are shown at once, beside each other.
+        notes: messages above it.
+        run: number of the answer.
+        more: ``seconds`` that it took, ``edited`` whether the visitor changed the label space,
+            ``forms`` [value, text] in which the page may ask for a label map, ``foreign`` whether
+            the picture is unlike those of the training, ``example`` its number among the examples.
+    """
+    run = next_run() if run is None else run
+    payload: dict[str, Any] = {"run": run, "notes": list(notes), "image": "", "panels": []}
     if picture is not None:
         payload["notes"] += [("info", note) for note in picture.notes]
         payload |= {
             "name": picture.name,
+            "key": picture.key,
             "stem": file_stem(picture.name),
             "image": picture_url(picture.pixels),
-            "panels": [_panel(panel, picture) for panel in panels],
+            "panels": [_panel(panel, picture.name) for panel in panels],
+            **more,
         }
     return json.dumps(payload, ensure_ascii=False)
+
+
+def more_payload(run: int, name: str, panels: Sequence[Panel]) -> str:
+    """Further label maps of the answer ``run`` to the picture ``name``, without the photo."""
+    content = {"run": run, "panels": [_panel(panel, name) for panel in panels]}
+    return json.dumps(content, ensure_ascii=False)
 
 
 def file_stem(name: str) -> str:
@@ -81,10 +109,8 @@ def file_stem(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", name.rsplit(".", 1)[0]).strip("_")[:60] or "picture"
 
 
-def _panel(panel: Panel, picture: Picture) -> dict[str, Any]:
+def _panel(panel: Panel, name: str) -> dict[str, Any]:
     prediction = panel.prediction
-    png = data_url(label_png(prediction), "image/png")
-    wide = len(prediction.names) > 255
     entries = []
     called = _Names(panel)
     for index in np.argsort(-prediction.shares, kind="stable").tolist():
@@ -97,27 +123,19 @@ def _panel(panel: Panel, picture: Picture) -> dict[str, Any]:
                 "color": prediction.colors[index],
                 "share": float(prediction.shares[index]),
                 "called": called.of(index),
+                "rows": called.rows(index),
             }
         )
     return {
+        "id": panel.choice,
         "title": panel.title,
         "space": prediction.space,
         "stem": file_stem(panel.title),
-        "wide": wide,
-        "labels": _two_byte_png(prediction.labels) if wide else png,
-        "file": png if wide else "",  # 16 bit: what is saved, but a page cannot read it
+        "labels": data_url(label_png(prediction, palette=True), "image/png"),
         "confidence": _confidence_url(prediction),
         "entries": entries,
-        "record": prediction_record(prediction, picture.name),
+        "record": prediction_record(prediction, name),
     }
-
-
-def _two_byte_png(labels: NDArray[np.int16]) -> str:
-    """Low byte in red, high byte in green."""
-    split = np.stack([labels & 255, labels >> 8, np.zeros_like(labels)], -1).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(split).save(buffer, "PNG")
-    return data_url(buffer.getvalue(), "image/png")
 
 
 def _confidence_url(prediction: Prediction) -> str:
@@ -133,12 +151,24 @@ def _confidence_url(prediction: Prediction) -> str:
 
 
 class _Names:
-    """What a label is called in the datasets, through the unified labels."""
+    """What a label is called elsewhere, through the unified labels."""
 
     def __init__(self, panel: Panel) -> None:
         self.space = panel.space
         self.name = panel.prediction.space
         self.unseen = panel.unseen
+
+    def rows(self, index: int) -> list[int]:
+        """Unified labels that a label stands for, so that labels of two spaces can be compared."""
+        if self.unseen is not None:
+            own = (self.unseen.class_of == index).nonzero().flatten().tolist()
+            return sorted({row for label in own for row in self._rows(self.unseen.space, label)})
+        return self._rows(self.name, index)
+
+    def _rows(self, space: str, index: int) -> list[int]:
+        if self.space is None or space == UNIFIED:
+            return [index] if self.space is not None else []
+        return self.space.mapping[space][:, index].nonzero().flatten().tolist()
 
     def of(self, index: int) -> list[tuple[str, str]]:
         """Label space and name, for every label space but the label's own."""
@@ -150,10 +180,8 @@ class _Names:
         if self.space is None:
             return []
         found: list[tuple[str, str]] = []
-        if self.name == UNIFIED:
-            rows = [index]
-        else:
-            rows = self.space.mapping[self.name][:, index].nonzero().flatten().tolist()
+        rows = self.rows(index)
+        if self.name != UNIFIED:
             found.append(("unified labels", ", ".join(self.space.names[row] for row in rows)))
         for classes in self.space.label_spaces:
             if classes.name != self.name:
@@ -165,4 +193,10 @@ class _Names:
 
 def thumbnails(pictures: Sequence[Picture]) -> str:
     """Pictures to choose from, for ``pick.js``."""
-    return json.dumps([{"name": p.name, "image": picture_url(p.pixels)} for p in pictures])
+    return json.dumps([{"name": p.name, "image": picture_url(_small(p.pixels))} for p in pictures])
+
+
+def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    image = Image.fromarray(pixels)
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return np.asarray(image)

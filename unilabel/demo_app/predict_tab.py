@@ -7,29 +7,48 @@ from typing import Any
 
 import gradio as gr
 
-from unilabel.data.images import IMAGE_SUFFIXES
+from unilabel.core.errors import UniLabelError
 from unilabel.demo_app import actions, components
 from unilabel.demo_app.engine import Engine
-from unilabel.demo_app.events import MODEL, PRIVATE, started
+from unilabel.demo_app.events import ADDRESS, BUSY, IDLE, MODEL, QUIET, SWITCH, started
+from unilabel.demo_app.images import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from unilabel.demo_app.payloads import thumbnails
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.uploads import Inbox
 from unilabel.demo_app.video_part import video_part
 
+# Label maps that the browser may want later; they do not keep the next picture waiting.
+MAPS = {
+    "concurrency_id": "maps",
+    "concurrency_limit": 1,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+}
 
-def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str, Any], list[Any]]:
-    """Pictures and videos.
 
-    Returns:
-        the event that shows the present picture again, and the one that shows the first example:
-        function, inputs and outputs.
-    """
+def predict_tab(
+    engine: Engine,
+    state: gr.State,
+    inbox: Inbox,
+    download: gr.HTML,
+    page: gr.Blocks,
+    tab: gr.Tab,
+) -> None:
+    """Pictures and videos."""
     first = actions.space_choices(engine)[0][1]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            gr.Markdown("**Choose a picture** or drop your own.", elem_classes="ul-intro")
+            gr.Markdown(
+                "**Choose a picture** or drop your own."
+                if engine.examples
+                else "**Drop a picture**, or click to choose one.",
+                elem_classes="ul-intro",
+            )
             picker = components.picker("examples")
-            upload = components.upload("Picture", IMAGE_SUFFIXES, 130, "picture")
+            upload = components.upload(
+                "Picture", (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES), 130, "picture"
+            )
+            gr.Markdown("A video? Open **Short video** below.", elem_classes="ul-hint")
             space = gr.Dropdown(
                 actions.space_choices(engine), value=first, label="Label space", elem_id="space"
             )
@@ -49,11 +68,19 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
                 )
         with gr.Column(scale=3, min_width=300):
             view = components.viewer("viewer")
-    with gr.Accordion("Short video", open=False):
+            maps = components.more_maps("maps")
+    address = gr.Textbox(visible=False)
+    with gr.Accordion("Short video", open=False, elem_id="short-video"):
         video_part(engine, state, inbox, space)
 
     def show(session: Session | None, *values: Any) -> tuple[Session, str]:
         session = _options(engine, session, values)
+        return session, actions.answer(engine, session, values[:2])
+
+    def again(session: Session | None, *values: Any) -> tuple[Any, ...]:
+        session = _options(engine, session, values)
+        if session.shown == session.asked():
+            return session, gr.skip()  # nothing was edited meanwhile
         return session, actions.answer(engine, session, values[:2])
 
     def example(
@@ -68,13 +95,17 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
         index = event._data.get("index")
         return session, actions.choose_example(engine, session, index, (name, second))
 
-    def begin(session: Session | None, *values: Any) -> tuple[Session, str, str]:
+    def begin(session: Session | None, *values: Any) -> tuple[Any, ...]:
         session = _options(engine, session, values)
-        return (
-            session,
-            thumbnails(engine.examples),
-            actions.choose_example(engine, session, 0, values[:2]),
+        index, name = actions.read_address(engine, session, values[-1])
+        spaces = (name or values[0], values[1])
+        shown = (
+            actions.choose_example(engine, session, index, spaces)
+            if engine.examples
+            else actions.answer(engine, session, spaces)
         )
+        chosen = gr.skip() if name is None else gr.Dropdown(value=name)
+        return session, thumbnails(engine.examples), shown, chosen
 
     def picture(session: Session | None, path: str | None, *values: Any) -> tuple[Any, ...]:
         session = _options(engine, session, values)
@@ -89,23 +120,54 @@ def predict_tab(engine: Engine, state: gr.State, inbox: Inbox) -> tuple[dict[str
         choices = actions.space_choices(engine, session)
         return session, shown, None, gr.Dropdown(choices, value=choices[-1][1])
 
+    def rest(session: Session | None) -> tuple[Session, str]:
+        session = started(engine, session)
+        return session, actions.other_spaces(engine, session)
+
+    def take(session: Session | None, event: gr.EventData) -> tuple[Session, str]:
+        session = started(engine, session)
+        try:
+            return session, actions.form_file(engine, session, event._data)
+        except UniLabelError as error:
+            raise gr.Error(str(error)) from error
+
     inputs = [space, beside, side, tta]
-    picker.pick(example, [state, *inputs], [state, view], **PRIVATE)
-    upload.upload(
-        picture, [state, upload, *inputs], [state, view, upload], api_name="predict", **MODEL
-    )
-    own.upload(
-        label_space,
-        [state, own, *inputs],
-        [state, view, own, space],
-        api_name="label_space",
-        **MODEL,
-    )
-    # Gradio's "input" event fires twice for one choice in a dropdown
-    for changed in (space.select, beside.select, side.select, tta.input):
-        changed(show, [state, *inputs], [state, view], **PRIVATE)
-    again = {"fn": show, "inputs": [state, *inputs], "outputs": [state, view], **PRIVATE}
-    return again, [begin, [state, *inputs], [state, picker, view]]
+    answers = [
+        picker.pick(example, [state, *inputs], [state, view], js=BUSY, **QUIET),
+        upload.upload(
+            picture,
+            [state, upload, *inputs],
+            [state, view, upload],
+            api_name="predict",
+            js=BUSY,
+            **{**MODEL, "show_progress": "hidden"},
+        ),
+        own.upload(
+            label_space,
+            [state, own, *inputs],
+            [state, view, own, space],
+            api_name="label_space",
+            js=BUSY,
+            **{**MODEL, "show_progress": "hidden"},
+        ),
+        page.load(
+            begin,
+            [state, *inputs, address],
+            [state, picker, view, space],
+            js=ADDRESS,
+            **QUIET,
+        ),
+        tab.select(again, [state, *inputs], [state, view], **QUIET),
+        # Gradio's "input" event fires twice for one choice in a dropdown
+        side.select(show, [state, *inputs], [state, view], js=BUSY, **QUIET),
+        tta.input(show, [state, *inputs], [state, view], js=BUSY, **QUIET),
+    ]
+    for answer in answers:
+        answer.then(rest, [state], [state, maps], **MAPS)
+        answer.failure(None, js=IDLE)
+    for changed in (space.select, beside.select):  # within the browser, without the server
+        changed(None, [space, beside], None, js=SWITCH)
+    view.take(take, [state], [state, download], **QUIET)
 
 
 def _options(engine: Engine, session: Session | None, values: Sequence[Any]) -> Session:

@@ -59,10 +59,10 @@ def review_tab(
             view = components.viewer("review-viewer")
 
     def pair(session: Session, name: str) -> str:
-        if session.picture is None:
+        if session.picture is None and engine.examples:
             session.picture = engine.examples[0]
         names = [name, actions.BASE + name] if session.edited else [name]
-        return actions.answer(engine, session, names)
+        return actions.answer(engine, session, names, aside=True)
 
     def show(session: Session | None, name: str) -> tuple[Session, str, str, str]:
         session = started(engine, session)

@@ -15,7 +15,8 @@ from unilabel.core.transfer import TransferMapping
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.demo_app.changes import Draft
 from unilabel.demo_app.editing import Review
-from unilabel.demo_app.engine import Engine, Picture
+from unilabel.demo_app.engine import Engine
+from unilabel.demo_app.pictures import Picture
 from unilabel.predictor import UniLabelPredictor, check_label_space
 
 MAX_JSON = 8 * 2**20  # bytes of an uploaded label space
@@ -34,6 +35,9 @@ class Session:
         saved: the edits as they were when they were last saved as a file.
         stored: where the server keeps the edits, if it does.
         key: distinct for every visitor.
+        run: number of the answer that the Predict tab shows.
+        sent: the label spaces of that answer.
+        shown: what it is an answer to, see :meth:`asked`.
     """
 
     review: Review | None
@@ -44,6 +48,9 @@ class Session:
     saved: Draft | None = None
     stored: str = ""
     key: str = field(default_factory=lambda: f"{time.strftime('%Y-%m-%d_%H%M')}_{uuid4().hex[:8]}")
+    run: int = 0
+    sent: tuple[str, ...] = ()
+    shown: tuple[Any, ...] | None = None
 
     @classmethod
     def start(cls, engine: Engine) -> Session:
@@ -55,6 +62,12 @@ class Session:
     def edited(self) -> bool:
         """Whether the visitor's label space differs from the model's."""
         return self.review is not None and self.review.valid is not self.review.base
+
+    def asked(self) -> tuple[Any, ...]:
+        """All that an answer depends on: equal for two answers that are equal."""
+        key = None if self.picture is None else self.picture.key
+        space = None if self.review is None else id(self.review.valid)
+        return key, space, id(self.unseen), self.short_side, self.tta
 
     def predictor(self, engine: Engine, edited: bool = True) -> UniLabelPredictor:
         """The model under the visitor's links, or (``edited`` False) under its own."""

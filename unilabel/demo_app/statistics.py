@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from unilabel.core.label_space import UNIFIED
-from unilabel.demo_app.engine import Engine, Picture
+from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.payloads import picture_url
+from unilabel.demo_app.pictures import Picture
 
 MAX_CROPS = 3
 MIN_PIXELS = 12  # of a label in a picture to be shown

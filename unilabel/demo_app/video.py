@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from unilabel.core.errors import UniLabelError
 from unilabel.demo_app.actions import BASE, NONE
 from unilabel.demo_app.engine import Engine
+from unilabel.demo_app.images import VIDEO_SUFFIXES
 from unilabel.demo_app.payloads import data_url, file_stem
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.uploads import Inbox
 from unilabel.visual.overlay import overlay
 
-SUFFIXES = (".mp4", ".webm", ".mov", ".avi", ".mkv", ".m4v")
 MAX_SECONDS = 15.0
 MAX_FRAMES = 120
 FRAMES_PER_SECOND = 8.0  # fewer frames are taken from faster videos
@@ -79,8 +79,8 @@ def read_frames(file: Path, name: str) -> tuple[float, list[NDArray[np.uint8]]]:
     Raises:
         UniLabelError: it is no video, or too long or too large.
     """
-    if Path(name).suffix.lower() not in SUFFIXES:
-        raise UniLabelError(f"{name} is no video; accepted are {', '.join(SUFFIXES)}.")
+    if Path(name).suffix.lower() not in VIDEO_SUFFIXES:
+        raise UniLabelError(f"{name} is no video; accepted are {', '.join(VIDEO_SUFFIXES)}.")
     capture = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG)
     try:
         rate = capture.get(cv2.CAP_PROP_FPS)

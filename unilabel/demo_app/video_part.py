@@ -10,6 +10,7 @@ import gradio as gr
 from unilabel.demo_app import components, video
 from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.events import started
+from unilabel.demo_app.images import VIDEO_SUFFIXES
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.uploads import Inbox
 
@@ -22,7 +23,7 @@ def video_part(engine: Engine, state: gr.State, inbox: Inbox, space: gr.Dropdown
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            upload = components.upload("Video", video.SUFFIXES, 130, "video-file")
+            upload = components.upload("Video", VIDEO_SUFFIXES, 130, "video-file")
             cancel = gr.Button("Cancel", size="sm")
         with gr.Column(scale=3, min_width=300):
             result = components.video("video")

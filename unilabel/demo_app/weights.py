@@ -28,3 +28,8 @@ def find_weights(given: str | os.PathLike[str] | None) -> Path:
         f"no model: neither {' nor '.join(map(str, FALLBACKS))} is there. Name one with --weights, "
         "or train one in a few minutes: python train_net.py --config-file configs/toy.yaml"
     )
+
+
+def title_of(path: Path) -> str:
+    """What a model is called: its folder and file, no more of the path."""
+    return f"{path.resolve().parent.name}/{path.name}"

@@ -36,6 +36,7 @@ from unilabel.engine import distributed
 from unilabel.engine.checkpoint import CheckpointKeeper, finished_model, save_file
 from unilabel.engine.dry_run import check_network
 from unilabel.engine.evaluate import evaluate_model, mean_over_datasets
+from unilabel.engine.examples import write_examples
 from unilabel.engine.expected import check_expectations, verify_results
 from unilabel.engine.hooks import CheckpointHook, ProgressHook
 from unilabel.engine.loading import load_model
@@ -95,6 +96,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
     space = trainer.unifier.finish()
     if comm.is_main_process():
         save_final(cfg, trainer.model, space)  # before the evaluation, which may fail
+        write_examples(cfg, trainer.model, sources)
     mapping = None if space is None else space.mapping
     results = {
         **describe_run(cfg, config_file),

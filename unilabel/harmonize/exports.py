@@ -25,6 +25,7 @@ from unilabel.data.parallel import run_parallel
 from unilabel.data.sources import SPLITS
 from unilabel.harmonize.label_png import decode
 from unilabel.harmonize.labelling import write_bytes
+from unilabel.harmonize.outlines import panoptic, regions
 from unilabel.importers.links import place_file
 
 VOID = 255
@@ -117,21 +118,9 @@ def _coco(folder: _Folder, workers: int) -> str:
 def _coco_photo(folder: _Folder, base: Path, entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
     values = folder.read(entry)
     place_file(entry.image.resolve(), base / entry.split / entry.image.name, folder.link)
-    number = (values + 1).astype(np.uint32)  # 0: void
-    rgb = np.stack([number & 255, number >> 8 & 255, number >> 16], axis=-1).astype(np.uint8)
+    rgb, segments = panoptic(values)
     with atomic_path(base / f"annotations/panoptic_{entry.split}/{entry.label.name}") as file:
         Image.fromarray(rgb).save(file, "PNG")
-    segments = []
-    for label in np.unique(values[values >= 0]).tolist():
-        ys, xs = np.nonzero(values == label)
-        left, top = int(xs.min()), int(ys.min())
-        box = [left, top, int(xs.max()) - left + 1, int(ys.max()) - top + 1]
-        segments.append(
-            {
-                "id": label + 1, "category_id": label + 1, "area": len(ys), "bbox": box,
-                "iscrowd": 0,
-            }
-        )  # fmt: skip
     height, width = values.shape
     image = {"id": entry.number, "file_name": entry.image.name, "width": width, "height": height}
     annotation = {
@@ -191,21 +180,13 @@ def _yolo(folder: _Folder, workers: int) -> str:
 def _yolo_photo(folder: _Folder, base: Path, entry: Entry) -> int:
     values = folder.read(entry)
     place_file(entry.image.resolve(), base / "images" / entry.split / entry.image.name, folder.link)
-    shapes = []
     painted = np.full(values.shape, -1, np.int32)
-    for label in np.unique(values[values >= 0]).tolist():
-        # at twice the size an outline runs outside of the centres of its outermost pixels, so that
-        # whoever fills it gets these pixels too
-        mask = (values == label).astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
-        for points in cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
-            shapes.append((cv2.contourArea(points), label, points[:, 0]))
-    shapes.sort(key=lambda s: (-s[0], s[1]))
     height, width = values.shape
     lines = []
-    for _, label, points in shapes:
-        cv2.fillPoly(painted, [points.astype(np.int32) // 2], label)
-        shares = (points + 0.5) / (2 * width, 2 * height)
-        lines.append(f"{label} " + " ".join(f"{v:.6f}" for v in shares.reshape(-1)))
+    for region in regions(values):
+        cv2.fillPoly(painted, [np.floor(region.outline).astype(np.int32)], region.label)
+        shares = region.outline / (width, height)
+        lines.append(f"{region.label} " + " ".join(f"{v:.6f}" for v in shares.reshape(-1)))
     write_bytes(
         base / "labels" / entry.split / f"{entry.label.stem}.txt",
         "".join(f"{line}\n" for line in lines).encode(),

@@ -17,6 +17,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import Tensor, nn
 
 from unilabel.core.errors import UniLabelError
+from unilabel.core.familiarity import mean_energy
 from unilabel.core.fused_loss import upsampled_cross_entropy, upsampled_marginal_cross_entropy
 from unilabel.core.grid import CellGrid
 from unilabel.core.label_space import IGNORE, UNIFIED, LabelSpaceSet
@@ -309,6 +310,14 @@ class UniLabelSegmentor(nn.Module):
             return head.summed_logits(embedding, dataset_id, mapping), None
         bias, links = head.reading(dataset_id, mapping)
         return head.unified_logits(embedding, dataset_id, bias), links
+
+    def energy(self, embedding: Tensor) -> float:
+        """How familiar images are (:mod:`unilabel.core.familiarity`), from (B, D, h, w).
+
+        It is that of the unified labels, or of the head that knows the images best.
+        """
+        spaces = [UNIFIED] if self.uni_head is not None else self.label_spaces.names
+        return max(mean_energy(self.scores(embedding, space)[0]) for space in spaces)
 
 
 def build_uni_head(cfg: Any, label_spaces: LabelSpaceSet, num_unified: int) -> UniSegHead:

@@ -1,108 +1,148 @@
-// A picture with its label maps: unilabelViewer(host) -> {update(payload)}. Overlay, opacity,
-// legend, the label under the pointer, downloads. The form of payload: see payloads.viewer_payload.
-function unilabelViewer(host) {
+// A picture with its label maps: unilabelViewer(host, trigger) -> {update, add, show, busy, idle}.
+// update(payload) shows an answer, add(payload) brings further label spaces of it, show(names) changes
+// between them without the server. The form of payload: see payloads.py. Panels beside each other
+// share pointer, zoom and isolated label. Needs png.js, zoom.js, painting.js.
+function unilabelViewer(host, trigger) {
   "use strict";
-  let payload = null, opacity = 0.6, sequence = 0;
-
-  function make(tag, attributes, ...children) {
-    const node = document.createElement(tag);
-    for (const [key, value] of Object.entries(attributes || {})) {
-      if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-      else if (value !== null && value !== false) node.setAttribute(key, value === true ? "" : value);
-    }
-    node.append(...children.filter((child) => child !== null));
-    return node;
-  }
-
-  const rgb = (c) => `rgb(${c[0]},${c[1]},${c[2]})`;
-  const percent = (value) => (value > 0 && value < 0.0005 ? "under 0.1"
-    : (100 * value).toFixed(value < 0.1 ? 1 : 0)) + "\u00a0%";
+  const { make, percent, dot } = unilabelDom, { load, save } = unilabelFiles();
+  const painting = unilabelPainting();
+  const HINT = "Point at the picture, or tap it, to see what a pixel is.";
+  let payload = null, sequence = 0, image = null, shown = [], wanted = null, waiting = null;
+  let panels = []; // what is shown: {map, canvas, frame, layer, mark, info, legend, node}
+  const maps = new Map(); // label space -> decoded label map
+  const view = { opacity: 0.6, only: null, differ: false, wipe: false, at: 0.5 };
+  const pointer = { x: 0, y: 0, on: false, pinned: false };
+  const zoom = unilabelZoom(place);
 
   const notes = make("div", { class: "ul-notes", role: "status", "aria-live": "polite" });
+  const time = make("span", { class: "ul-quiet ul-time", role: "status" });
   const slider = make("input", { type: "range", min: 0, max: 100, value: 60, class: "ul-opacity",
-    "aria-label": "Opacity of the labels", oninput: () => setOpacity(slider.value / 100) });
+    "aria-label": "Opacity of the labels",
+    oninput: () => { view.opacity = slider.value / 100; place(); } });
+  const tick = (name, text, hint) => {
+    const box = make("input", { type: "checkbox", class: `ul-tick-${name}`,
+      onchange: () => { view[name] = box.checked; arrange(); } });
+    return make("label", { title: hint }, box, text);
+  };
+  const wipe = tick("wipe", "Wipe", "One picture with a line to move: on its left and its right");
+  const differ = tick("differ", "Only what differs", "Hide the pixels on which both agree");
+  const share = make("span", { class: "ul-quiet ul-share" });
+  const whole = make("button", { type: "button", class: "ul-whole", hidden: true,
+    onclick: zoom.reset }, "Whole picture");
   const bar = make("div", { class: "ul-viewbar", hidden: true },
-    make("label", {}, "Opacity", slider));
-  const panels = make("div", { class: "ul-panels" });
-  host.replaceChildren(make("div", { class: "ul-viewer" }, notes, bar, panels));
+    make("label", {}, "Opacity", slider), wipe, differ, share, whole);
+  const body = make("div", { class: "ul-panels" });
+  const line = make("input", { type: "range", min: 0, max: 1000, value: 500, class: "ul-wipe",
+    "aria-label": "Where the line is", hidden: true,
+    oninput: () => { view.at = line.value / 1000; place(); } });
+  host.replaceChildren(make("div", { class: "ul-viewer" }, notes, time, bar, body));
 
-  function setOpacity(value) {
-    opacity = value;
-    for (const canvas of panels.querySelectorAll("canvas")) canvas.style.opacity = String(value);
+  // --- one panel ---------------------------------------------------------------------------------
+
+  function legend(panel) {
+    return make("div", { class: "ul-legend" }, ...panel.map.entries.map((entry) => make("button",
+      { type: "button", "data-id": entry.id, "aria-pressed": "false", title: "Show only this label",
+        onclick: () => isolate(panel, entry.id) },
+      dot(entry.color),
+      make("span", {}, entry.name), make("span", { class: "ul-quiet" }, percent(entry.share)))));
   }
 
-  function load(source) {
-    return new Promise((resolve, reject) => {
-      const image = new Image();
-      image.onload = () => resolve(image);
-      image.onerror = () => reject(new Error("picture"));
-      image.src = source;
+  function downloads(panel) {
+    const { map } = panel, stem = `${payload.stem}_${map.stem}`;
+    const json = "data:application/json;charset=utf-8,"
+      + encodeURIComponent(JSON.stringify(map.record, null, 1));
+    const forms = payload.forms || [];
+    const more = make("select", { class: "ul-forms", "aria-label": "Other forms", onchange: () => {
+      if (more.value) trigger("take", { form: more.value, space: map.id });
+      more.value = "";
+    } }, make("option", { value: "" }, "other forms …"),
+    ...forms.map(([value, text]) => make("option", { value }, text)));
+    return make("div", { class: "ul-downloads" }, "Download",
+      make("button", { type: "button", class: "ul-get-labels",
+        onclick: () => save(`${stem}.png`, map.labels) }, "label PNG"),
+      make("button", { type: "button", class: "ul-get-overlay",
+        onclick: () => painting.overlay(image, panel.canvas, view.opacity,
+          (url) => save(`${stem}_overlay.png`, url)) }, "overlay"),
+      make("button", { type: "button", onclick: () => save(`${stem}.json`, json) }, "JSON"),
+      forms.length ? more : null);
+  }
+
+  function build(map) {
+    const panel = { map };
+    panel.canvas = make("canvas", { width: map.width, height: map.height });
+    const photo = make("img", { src: payload.image, alt: payload.name, draggable: "false" });
+    panel.layer = make("div", { class: "ul-layer" }, photo, panel.canvas);
+    panel.mark = make("i", { class: "ul-mark", hidden: true });
+    panel.frame = make("div", { class: "ul-frame", tabindex: "0", role: "application",
+      "aria-label": `${payload.name}, ${map.title}: arrow keys move the pointer, plus and minus zoom`,
+      style: `aspect-ratio:${map.width}/${map.height};`
+      + `max-width:calc(min(56vh, 600px) * ${map.width / map.height})` }, panel.layer, panel.mark);
+    panel.info = make("div", { class: "ul-spot", "aria-live": "polite" },
+      make("span", { class: "ul-quiet" }, HINT));
+    panel.legend = legend(panel);
+    zoom.attach(panel.frame);
+    const look = (event) => {
+      Object.assign(pointer, zoom.at(panel.frame, event), { on: true });
+      point();
+    };
+    panel.frame.addEventListener("pointermove", (event) => { if (!pointer.pinned) look(event); });
+    panel.frame.addEventListener("pointerleave", () => { pointer.pinned = false; });
+    panel.frame.addEventListener("click", (event) => { look(event); pointer.pinned = true; });
+    panel.frame.addEventListener("dblclick", (event) => {
+      const box = panel.frame.getBoundingClientRect();
+      zoom.by(2, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
     });
+    panel.frame.addEventListener("keydown", (event) => keys(event, map));
+    panel.node = make("section", { class: "ul-panel", "data-space": map.space, "data-id": map.id },
+      make("h3", {}, map.title), panel.frame, panel.info, panel.legend, downloads(panel));
+    return panel;
   }
 
-  // Label ids of a PNG: the red channel, plus 256 times the green one where there are many labels.
-  function ids(image, wide) {
-    const canvas = make("canvas", { width: image.width, height: image.height });
-    const context = canvas.getContext("2d", { willReadFrequently: true, colorSpace: "srgb" });
-    context.drawImage(image, 0, 0);
-    const pixels = context.getImageData(0, 0, image.width, image.height).data;
-    const labels = new Uint16Array(image.width * image.height);
-    for (let i = 0; i < labels.length; i += 1) {
-      labels[i] = pixels[4 * i] + (wide ? 256 * pixels[4 * i + 1] : 0);
+  function keys(event, map) {
+    const step = event.shiftKey ? 10 : 1;
+    const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step],
+      ArrowDown: [0, step] };
+    if (event.key in moves) {
+      const [right, down] = moves[event.key];
+      const go = (value, by, count) => Math.min(count - 1,
+        Math.max(0, Math.floor(value * count) + (pointer.on ? by : 0)));
+      pointer.x = (go(pointer.x, right, map.width) + 0.5) / map.width;
+      pointer.y = (go(pointer.y, down, map.height) + 0.5) / map.height;
+      Object.assign(pointer, { on: true, pinned: true });
+      point();
+    } else if (event.key === "+" || event.key === "=") zoom.by(1.5);
+    else if (event.key === "-") zoom.by(1 / 1.5);
+    else if (event.key === "0") zoom.reset();
+    else if (event.key === "Escape" && (view.only || zoom.state.k > 1)) {
+      view.only = null;
+      zoom.reset();
+      paint();
+    } else return;
+    event.preventDefault();
+  }
+
+  // --- what all panels share ---------------------------------------------------------------------
+
+  function point() {
+    for (const panel of panels) {
+      const { map } = panel;
+      const at = (sheet) => Math.min(sheet.height - 1, Math.floor(pointer.y * sheet.height))
+        * sheet.width + Math.min(sheet.width - 1, Math.floor(pointer.x * sheet.width));
+      const sure = map.sure ? map.sure.ids[at(map.sure)] / 255 : null;
+      panel.info.replaceChildren(...describe(map, map.ids[at(map)], sure));
     }
-    return labels;
+    place();
   }
 
-  function paint(panel) {
-    const { canvas, labels, colors, only } = panel, context = canvas.getContext("2d");
-    const image = context.createImageData(canvas.width, canvas.height), data = image.data;
-    for (let i = 0; i < labels.length; i += 1) {
-      const color = colors.get(labels[i]);
-      if (!color || (only !== null && labels[i] !== only)) continue;
-      data[4 * i] = color[0];
-      data[4 * i + 1] = color[1];
-      data[4 * i + 2] = color[2];
-      data[4 * i + 3] = 255;
-    }
-    context.putImageData(image, 0, 0);
-  }
-
-  function save(name, url) {
-    const anchor = make("a", { href: url, download: name });
-    document.body.append(anchor);
-    anchor.click();
-    anchor.remove();
-  }
-
-  function saveOverlay(panel, name) {
-    const canvas = make("canvas", { width: panel.canvas.width, height: panel.canvas.height });
-    const context = canvas.getContext("2d");
-    context.drawImage(panel.image, 0, 0);
-    context.globalAlpha = opacity;
-    context.drawImage(panel.canvas, 0, 0);
-    canvas.toBlob((blob) => {
-      const url = URL.createObjectURL(blob);
-      save(name, url);
-      setTimeout(() => URL.revokeObjectURL(url), 10000);
-    });
-  }
-
-  function isolate(panel, id) {
-    panel.only = panel.only === id ? null : id;
-    paint(panel);
-    for (const button of panel.legend.querySelectorAll("button")) {
-      const own = Number(button.dataset.id) === panel.only;
-      button.setAttribute("aria-pressed", String(own));
-      button.classList.toggle("ul-faint", panel.only !== null && !own);
-    }
-  }
-
-  function describe(panel, id, sure) {
-    const entry = panel.entries.get(id);
+  function describe(map, id, sure) {
+    const entry = map.byId.get(id);
     if (!entry) return [make("span", { class: "ul-quiet" }, "no label")];
-    const parts = [make("i", { class: "ul-dot", style: `background:${rgb(entry.color)}` }),
+    const parts = [dot(entry.color),
       make("b", {}, entry.name)];
-    if (sure !== null) parts.push(make("span", { class: "ul-quiet" }, `${percent(sure)} sure`));
+    const doubt = payload.foreign ? ", but the picture is unlike those of the training" : "";
+    if (sure !== null) {
+      parts.push(make("span", { class: "ul-quiet" }, `${percent(sure)} sure${doubt}`));
+    }
     const list = make("dl", {});
     for (const [where, what] of entry.called) {
       list.append(make("dt", {}, where), make("dd", {}, what || "–"));
@@ -110,81 +150,174 @@ function unilabelViewer(host) {
     return [make("div", { class: "ul-line" }, ...parts), list];
   }
 
-  function build(source, image) {
-    const panel = { image, only: null, pinned: false,
-      entries: new Map(source.entries.map((e) => [e.id, e])),
-      colors: new Map(source.entries.map((e) => [e.id, e.color])) };
-    panel.canvas = make("canvas", { width: image.width, height: image.height });
-    panel.canvas.style.opacity = String(opacity);
-    if (image.width < 700) panel.canvas.style.imageRendering = "pixelated";
-    const photo = make("img", { src: payload.image, alt: payload.name, draggable: "false" });
-    const frame = make("div", { class: "ul-frame", style: `aspect-ratio:${image.width}/${image.height};`
-      + `max-width:calc(min(56vh, 600px) * ${image.width / image.height})` },
-    photo, panel.canvas);
-    panel.info = make("div", { class: "ul-spot" }, make("span", { class: "ul-quiet" },
-      "Point at the picture, or tap it, to see what a pixel is."));
-    panel.legend = make("div", { class: "ul-legend" }, ...source.entries.map((entry) => make("button",
-      { type: "button", "data-id": entry.id, "aria-pressed": "false", title: "Show only this label",
-        onclick: () => isolate(panel, entry.id) },
-      make("i", { class: "ul-dot", style: `background:${rgb(entry.color)}` }),
-      make("span", {}, entry.name), make("span", { class: "ul-quiet" }, percent(entry.share)))));
-    const stem = `${payload.stem}_${source.stem}`;
-    const json = "data:application/json;charset=utf-8,"
-      + encodeURIComponent(JSON.stringify(source.record, null, 1));
-    const downloads = make("div", { class: "ul-downloads" }, "Download",
-      make("button", { type: "button", class: "ul-get-labels",
-        onclick: () => save(`${stem}.png`, source.file || source.labels) }, "label PNG"),
-      make("button", { type: "button", onclick: () => saveOverlay(panel, `${stem}_overlay.png`) },
-        "overlay"),
-      make("button", { type: "button", onclick: () => save(`${stem}.json`, json) }, "JSON"));
-    const look = (event, pin) => {
-      if (panel.pinned && !pin) return;
-      const box = frame.getBoundingClientRect();
-      const at = (value, length, count) => Math.min(count - 1, Math.max(0,
-        Math.floor((value / length) * count)));
-      const x = at(event.clientX - box.left, box.width, image.width);
-      const y = at(event.clientY - box.top, box.height, image.height);
-      let sure = null;
-      if (panel.sure) {
-        const { labels, width, height } = panel.sure;
-        sure = labels[at(event.clientY - box.top, box.height, height) * width
-          + at(event.clientX - box.left, box.width, width)] / 255;
+  function isolate(panel, id) {
+    const same = view.only && view.only.map === panel.map && view.only.id === id;
+    view.only = same ? null : { map: panel.map, id };
+    paint();
+  }
+
+  // Colours of all panels, and which labels their legends name.
+  function paint() {
+    const pair = panels.length > 1 ? painting.difference(panels[0].map, panels[1].map) : null;
+    differ.hidden = !pair;
+    share.textContent = pair && view.differ ? `${percent(pair.share)} of the pixels differ` : "";
+    const mask = painting.mask(view.only, view.differ ? pair : null);
+    for (const panel of panels) {
+      painting.paint(panel.canvas, panel.map, mask);
+      const inside = mask ? painting.inside(panel.map, mask) : null;
+      for (const button of panel.legend.querySelectorAll("button")) {
+        const id = Number(button.dataset.id);
+        const own = Boolean(view.only && view.only.map === panel.map && view.only.id === id);
+        button.setAttribute("aria-pressed", String(own));
+        button.classList.toggle("ul-faint", Boolean(inside && !inside.has(id)));
       }
-      panel.info.replaceChildren(...describe(panel, panel.labels[y * image.width + x], sure));
-      if (pin) panel.pinned = true;
-    };
-    frame.addEventListener("pointermove", (event) => look(event, false));
-    frame.addEventListener("pointerleave", () => { panel.pinned = false; });
-    frame.addEventListener("click", (event) => { panel.pinned = false; look(event, true); });
-    panel.node = make("section", { class: "ul-panel", "data-space": source.space },
-      make("h3", {}, source.title), frame, panel.info, panel.legend, downloads);
-    return panel;
+    }
+  }
+
+  // Where everything lies: zoom, line of the wipe, pointer. Touches no pixel.
+  function place() {
+    const { k, x, y } = zoom.state, cut = Math.min(1, Math.max(0, x + view.at / k));
+    whole.hidden = k === 1;
+    whole.textContent = `Whole picture (${k.toFixed(1)} ×)`;
+    panels.forEach((panel, index) => {
+      const { frame, layer, canvas, mark, map } = panel;
+      frame.hidden = view.wipe && index > 0;
+      layer.style.transform = k === 1 ? "" : `scale(${k}) translate(${-100 * x}%, ${-100 * y}%)`;
+      frame.style.touchAction = k === 1 ? "pan-x pan-y" : "none";
+      const wide = frame.clientWidth || map.width;
+      layer.classList.toggle("ul-coarse", k * wide > 1.5 * map.width || map.width < 700);
+      canvas.style.opacity = String(view.opacity);
+      canvas.style.clipPath = "";
+      if (view.wipe) {
+        const right = panels.length > 1 ? index > 0 : true; // alone: the photo is on the left
+        canvas.style.clipPath = right ? `inset(0 0 0 ${100 * cut}%)` : `inset(0 ${100 * (1 - cut)}% 0 0)`;
+      }
+      mark.hidden = !pointer.on;
+      mark.style.left = `${100 * k * (pointer.x - x)}%`;
+      mark.style.top = `${100 * k * (pointer.y - y)}%`;
+    });
+    if (panels.length) panels[0].frame.style.setProperty("--line-at", `${100 * view.at}%`);
+  }
+
+  // Which canvas lies in which frame: in a wipe both lie in the first one.
+  function arrange() {
+    const [first, second] = panels;
+    if (!first) return;
+    if (second) (view.wipe ? first : second).layer.append(second.canvas);
+    first.frame.classList.toggle("ul-wiped", view.wipe);
+    first.frame.after(line);
+    line.hidden = !view.wipe;
+    paint();
+    place();
+  }
+
+  // --- answers -----------------------------------------------------------------------------------
+
+  const find = (name) => maps.get(name)
+    || (payload.edited ? undefined : maps.get(name.replace(/^base:/, "")));
+
+  // Draw the label spaces of these names; false where one has not come yet.
+  function show(names) {
+    const found = names.filter((name) => name !== "none");
+    wanted = null;
+    if (!payload || !image) return false;
+    if (!found.every(find)) {
+      wanted = names;
+      if (!timer) say("Another moment: the other label spaces are on their way.");
+      return false;
+    }
+    shown = found;
+    panels = found.map((name) => build(find(name)));
+    if (view.only && !panels.some((panel) => panel.map === view.only.map)) view.only = null;
+    body.classList.toggle("ul-two", panels.length > 1);
+    body.replaceChildren(...panels.map((panel) => panel.node));
+    arrange();
+    if (pointer.on && pointer.pinned) point();
+    body.dataset.shown = shown.join(" ");
+    if (payload.example !== undefined && !payload.aside) {
+      document.dispatchEvent(new CustomEvent("unilabel-shown", { detail: {
+        picture: payload.example === null ? null : String(payload.example), space: shown[0] } }));
+    }
+    return true;
+  }
+
+  async function decode(panel) {
+    const map = { ...panel, ...await unilabelPng(panel.labels) };
+    if (panel.confidence) map.sure = await unilabelPng(panel.confidence);
+    map.byId = new Map(panel.entries.map((entry) => [entry.id, entry]));
+    map.colors = painting.palette(panel.entries);
+    painting.colours(map, null);
+    return map;
   }
 
   async function update(next) {
     const turn = ++sequence;
-    payload = next;
     notes.replaceChildren(...(next.notes || []).map(([kind, text]) => make("div",
-      { class: `ul-note ul-${kind === "error" ? "error" : "info"}` }, text)));
-    if (!next.image) return;
-    const image = await load(next.image);
-    const built = [];
-    for (const source of next.panels) {
-      const panel = build(source, image);
-      panel.labels = ids(await load(source.labels), source.wide);
-      if (source.confidence) {
-        const map = await load(source.confidence);
-        panel.sure = { labels: ids(map, false), width: map.width, height: map.height };
-      }
-      paint(panel);
-      built.push(panel.node);
+      { class: `ul-note ul-${kind === "error" ? "error" : kind === "warning" ? "warning" : "info"}` },
+      text)));
+    if (!next.image) return idle("");
+    const [photo, ...decoded] = await Promise.all([load(next.image), ...next.panels.map(decode)]);
+    if (turn !== sequence) return undefined; // a newer answer came while this one was being decoded
+    const other = !payload || payload.key !== next.key;
+    payload = next;
+    image = photo;
+    if (other) {
+      zoom.reset();
+      Object.assign(pointer, { on: false, pinned: false });
     }
-    if (turn !== sequence) return; // a newer answer came while this one was being decoded
+    view.only = null;
+    maps.clear();
+    for (const map of decoded) maps.set(map.id, map);
     bar.hidden = false;
-    panels.classList.toggle("ul-two", built.length > 1);
-    panels.replaceChildren(...built);
-    panels.dataset.run = String(next.run);
+    show(decoded.map((map) => map.id));
+    body.dataset.run = String(next.run);
+    host.dataset.spaces = String(maps.size);
+    idle(next.seconds ? `${next.name}, ${photo.width} × ${photo.height}: predicted in `
+      + `${next.seconds.toFixed(1)} s.` : "");
+    if (waiting) add(waiting);
+    return undefined;
   }
 
+  async function add(more) {
+    waiting = more;
+    if (!payload || more.run !== payload.run) return; // belongs to an answer that is still to come
+    waiting = null;
+    const decoded = await Promise.all(more.panels.map(decode));
+    if (more.run !== payload.run) return;
+    for (const map of decoded) maps.set(map.id, map);
+    host.dataset.spaces = String(maps.size);
+    if (wanted && show(wanted)) say("");
+  }
+
+  // --- waiting -----------------------------------------------------------------------------------
+
+  let timer = 0;
+  const say = (text) => { time.textContent = text; };
+
+  function seek() { // on a phone the answer may be out of sight
+    const box = host.getBoundingClientRect();
+    if (box.top > 0.6 * window.innerHeight || box.bottom < 80) host.scrollIntoView({ block: "start" });
+  }
+
+  function busy() {
+    const start = performance.now();
+    clearInterval(timer);
+    host.classList.add("ul-busy");
+    host.setAttribute("aria-busy", "true");
+    const count = () => say(`Predicting, ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    timer = setInterval(count, 100);
+    count();
+    seek();
+  }
+
+  function idle(text) {
+    clearInterval(timer);
+    timer = 0;
+    host.classList.remove("ul-busy");
+    host.removeAttribute("aria-busy");
+    say(text);
+  }
+
+  host.unilabel = { show, add, busy, idle, zoom };
   return { update };
 }
