@@ -205,13 +205,12 @@ def test_video_and_cancel(browser: Any, server: Any, tmp_path: Path) -> None:
 def test_graph_of_448_labels(browser: Any, large_space: UnifiedLabelSpace, tmp_path: Path) -> None:
     file = tmp_path / "graph.html"
     write_graph_page(large_space, file, "Large label space")
-    start = time.perf_counter()
-    visit = Visit(browser, f"file://{file}", 1400, "large", tmp_path)
-    page = visit.page
+    visit = Visit(browser, "about:blank", 1400, "large", tmp_path)
+    page, visit.url = visit.page, f"file://{file}"
+    seconds = visit.busy(lambda: page.goto(visit.url))
     assert page.locator(".ul-node").count() == 448 + 217
-    seconds = time.perf_counter() - start
-    print(f"\ngraph of 448 + 217 nodes: {seconds:.2f} s")
-    assert seconds < 3
+    print(f"\ngraph of 448 + 217 nodes: {seconds:.2f} s of CPU")
+    assert 0.02 < seconds < 1
     visit.shot("1_all")
     page.locator(".ul-search").fill("railing 132")
     page.keyboard.press("Enter")

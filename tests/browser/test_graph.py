@@ -62,11 +62,11 @@ def test_448_labels(
         " - h.closest('.ul-stage').getBoundingClientRect().top)"
     )
     before = heads.evaluate_all(tops)
-    place = page.locator(".ul-layer").get_attribute("transform")
+    place = page.locator(".ul-drawing").get_attribute("transform")
     page.locator(".ul-stage").hover()
     page.mouse.wheel(0, 1500)
     page.wait_for_function(
-        "old => document.querySelector('.ul-layer').getAttribute('transform') !== old", arg=place
+        "old => document.querySelector('.ul-drawing').getAttribute('transform') !== old", arg=place
     )
     assert heads.evaluate_all(tops) == pytest.approx(before, abs=0.1)
     assert all(0 < top < 30 for top in before)
@@ -74,7 +74,7 @@ def test_448_labels(
     # the label of most links: the rest is folded, all of it is in sight; then back as it was
     row, count = links_of(large_space).most_common(1)[0]
     name = large_space.names[row]
-    moved = page.locator(".ul-layer").get_attribute("transform")
+    moved = page.locator(".ul-drawing").get_attribute("transform")
     search = page.locator(".ul-search")
     search.fill(name)
     hits = int(page.locator(".ul-found").inner_text().split()[0])
@@ -95,7 +95,7 @@ def test_448_labels(
     assert page.locator(".ul-side li").count() == count
     visit.shot("folded", full=False)
     search.fill("")
-    assert page.locator(".ul-layer").get_attribute("transform") == moved
+    assert page.locator(".ul-drawing").get_attribute("transform") == moved
     assert nodes.count() == 448 + 217
     visit.check()
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,22 @@ class Visit:
         self.page.locator(f"#{field} input").click()
         # the list of the field before may still be fading
         self.page.get_by_role("option", name=option, exact=True).last.click()
+
+    def busy(self, act: Callable[[], Any]) -> float:
+        """Seconds that the page's own processor time grows by, whatever else the machine does."""
+        session = self.page.context.new_cdp_session(self.page)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+        def used() -> float:
+            found = session.send("Performance.getMetrics")["metrics"]
+            return sum(m["value"] for m in found if m["name"] == "TaskDuration")
+
+        before = used()
+        act()
+        self.page.wait_for_timeout(300)  # what it draws afterwards counts too
+        seconds = used() - before
+        session.detach()
+        return seconds
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()

@@ -42,7 +42,7 @@ function unilabelGraph(host, trigger, server) {
   const pair = make("span", { class: "ul-bar ul-pair", hidden: true }, make("label", {}, "Rows", one),
     make("label", {}, "Columns", two), make("label", {}, related, "related classes only"));
   const canvas = svg("svg", { role: "group", "aria-label": "Label graph" });
-  const layer = canvas.appendChild(svg("g", { class: "ul-layer" })), heads = canvas.appendChild(svg("g"));
+  const layer = canvas.appendChild(svg("g", { class: "ul-drawing" })), heads = canvas.appendChild(svg("g"));
   const stage = make("div", { class: "ul-stage" }, canvas);
   const icon = (text, title, onclick) => make("button", { type: "button", title, "aria-label": title,
     onclick }, text);
@@ -244,6 +244,8 @@ function unilabelGraph(host, trigger, server) {
 
   function solo(index) {
     const alone = active[index] && active.filter(Boolean).length === 1;
+    picked = chosen = null; // the dataset alone, not what is folded around a label
+    about.show(model, {});
     active = active.map((_, d) => alone || d === index);
     filtered();
   }
