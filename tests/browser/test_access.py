@@ -69,3 +69,36 @@ def test_contrast_and_names(
         assert 0 <= frame["y"] < 200
         assert frame["height"] < 0.3 * visit.height
     visit.shot("review", full=False)
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_outlines_tell_labels_apart_without_colours(
+    browser: Any, server: Any, tmp_path: Path, width: int
+) -> None:
+    visit = Visit(browser, server.url, width, "outlines", tmp_path)
+    page = visit.page
+    visit.next_run("viewer", "")
+    assert page.locator("#viewer .ul-outlines").count() == 0
+    page.locator("#viewer .ul-tick-outlines").check()
+    lines = page.locator("#viewer .ul-outlines")
+    lines.wait_for()
+    names, black, white, share = lines.evaluate(
+        """c => { const p = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        let black = 0, white = 0, any = 0;
+        for (let i = 0; i < p.length; i += 4) if (p[i + 3] === 255) { any += 1;
+          if (p[i] + p[i + 1] + p[i + 2] === 0) black += 1;
+          if (p[i] + p[i + 1] + p[i + 2] === 765) white += 1; }
+        return [c.names, black, white, any / (c.width * c.height)]; }"""
+    )
+    legend = page.locator("#viewer .ul-legend button span:first-of-type").all_inner_texts()
+    assert len(names) >= 4
+    assert set(names) <= set(legend)
+    assert black > 1000
+    assert white > 1000
+    assert share < 0.5  # lines and names, not the picture
+    frame = page.locator("#viewer .ul-frame").first.bounding_box()
+    assert lines.bounding_box() == pytest.approx(frame, abs=1)
+    visit.shot("shown", full=False)
+    page.locator("#viewer .ul-tick-outlines").uncheck()
+    assert lines.count() == 0
+    visit.check()

@@ -84,7 +84,9 @@ def component(
 
 def viewer(elem_id: str) -> gr.HTML:
     """A picture with its label maps; its event is ``take``, a label map in another form."""
-    scripts = "".join(own_text(f"{name}.js") for name in ("png", "zoom", "painting", "viewer"))
+    scripts = "".join(
+        own_text(f"{name}.js") for name in ("png", "zoom", "painting", "outlines", "viewer")
+    )
     return component(scripts, "unilabelViewer", elem_id)
 
 

@@ -26,11 +26,12 @@ function unilabelViewer(host, trigger) {
   };
   const wipe = tick("wipe", "Wipe", "One picture with a line to move: on its left and its right");
   const differ = tick("differ", "Only what differs", "Hide the pixels on which both agree");
+  const outlines = tick("outlines", "Outlines and names", "Tells labels apart without their colours");
   const share = make("span", { class: "ul-quiet ul-share" });
   const whole = make("button", { type: "button", class: "ul-whole", hidden: true,
     onclick: zoom.reset }, "Whole picture");
   const bar = make("div", { class: "ul-viewbar", hidden: true },
-    make("label", {}, "Opacity", slider), wipe, differ, share, whole);
+    make("label", {}, "Opacity", slider), wipe, differ, outlines, share, whole);
   const body = make("div", { class: "ul-panels" });
   const line = make("input", { type: "range", min: 0, max: 1000, value: 500, class: "ul-wipe",
     "aria-label": "Where the line is", hidden: true,
@@ -164,6 +165,9 @@ function unilabelViewer(host, trigger) {
     const mask = painting.mask(view.only, view.differ ? pair : null);
     for (const panel of panels) {
       painting.paint(panel.canvas, panel.map, mask);
+      if (panel.lines) panel.lines.remove();
+      panel.lines = view.outlines ? unilabelOutlines(panel.map, mask) : null;
+      if (panel.lines) panel.canvas.after(panel.lines);
       const inside = mask ? painting.inside(panel.map, mask) : null;
       for (const button of panel.legend.querySelectorAll("button")) {
         const id = Number(button.dataset.id);
@@ -192,6 +196,7 @@ function unilabelViewer(host, trigger) {
         const right = panels.length > 1 ? index > 0 : true; // alone: the photo is on the left
         canvas.style.clipPath = right ? `inset(0 0 0 ${100 * cut}%)` : `inset(0 ${100 * (1 - cut)}% 0 0)`;
       }
+      if (panel.lines) panel.lines.style.clipPath = canvas.style.clipPath;
       mark.hidden = !pointer.on;
       mark.style.left = `${100 * k * (pointer.x - x)}%`;
       mark.style.top = `${100 * k * (pointer.y - y)}%`;
