@@ -38,13 +38,12 @@ def table(cells: Sequence[dict[str, Any]]) -> str:
             spent = [c["seconds"] for k in photos for c in groups.get((dataset, method, k), [])]
             seconds = f"{statistics.median(spent):.1f}" if spent else "-"
             lines.append(f"| {dataset} | {method} | {' | '.join(row)} | {seconds} |")
-    counts = sorted({(c["model"], c["draw"]) for c in cells})
+    models = sorted({c["model"] for c in cells})
     lines += [
         "",
-        f"Columns: labelled photos; mIoU on all validation photos, mean (range) over "
-        f"{len({m for m, _ in counts})} models or seeds and {len({d for _, d in counts})} draws of "
-        "photos. Seconds: CPU time of fitting, median; photos of that method go through the "
-        "network once before it.",
+        f"Columns: labelled photos; mIoU on all validation photos of {', '.join(models)}: one cell "
+        "(draw of photos), or the mean of several with their range. Seconds: CPU time of fitting, "
+        "median; the photos go through the network once before it.",
         "Made by `benchmarks/learning_curve.py`.",
     ]
     return "\n".join(lines) + "\n"
@@ -56,7 +55,8 @@ def _entry(cells: Sequence[dict[str, Any]]) -> str:
         return "-"
     if len(values) == 1:
         return f"{values[0]:.1f}"
-    return f"{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+    mean = statistics.mean(values)
+    return f"{mean:.1f} ({min(values):.1f} to {max(values):.1f}, {len(values)} cells)"
 
 
 def plot(cells: Sequence[dict[str, Any]], path: Path) -> None:
