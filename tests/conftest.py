@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from toy_models import save_toy_model
 
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet, default_color
@@ -94,40 +95,6 @@ def _invented_space(count: int) -> UnifiedLabelSpace:
     mapping = LabelMapping(LabelSpaceSet(spaces), matrices)
     weights = torch.rand(count, mapping.label_spaces.total, generator=random)
     return UnifiedLabelSpace.from_mapping(mapping, weights)
-
-
-def save_toy_model(
-    path: Path, space: UnifiedLabelSpace | None, mode: str = "probability_sum", seed: int = 0
-) -> None:
-    """A tiny model of random weights; None as label space: with a head per toy dataset."""
-    pytest.importorskip("detectron2")
-    import unilabel.modeling  # noqa: F401
-    from unilabel.config import load_config
-    from unilabel.engine.checkpoint import save_file
-    from unilabel.engine.segmentor import build_segmentor, install_label_space_size
-
-    torch.manual_seed(seed)
-    root = Path(__file__).parents[1]
-    cfg = load_config(root / "configs/toy.yaml", ["MODEL.MAPPING_MODE", mode])
-    spaces = LabelSpaceSet(toy_label_spaces()) if space is None else space.label_spaces
-    model = build_segmentor(cfg, spaces)
-    if space is not None:
-        install_label_space_size(cfg, model, len(space.names))
-        model.uni_head.set_label_space(
-            torch.randn(len(space.names), cfg.MODEL.EMBED_DIM),
-            space.mapping.stacked(),
-            0.3 * torch.randn(len(spaces), len(space.names)),
-        )
-    save_file(
-        path,
-        {
-            "model": model.state_dict(),
-            "num_unified": None if space is None else len(space.names),
-            "label_spaces": spaces.to_list(),
-            "label_space": None if space is None else space.to_dict(),
-            "config": cfg.dump(),
-        },
-    )
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,8 @@ from torch import Tensor
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.losses import class_weights
 from unilabel.core.projection import MAPPING_MODES
-from unilabel.engine.fitting import (
-    fit_label_embedding,
-    mapped_cross_entropy,
-    start_of_merged,
-)
+from unilabel.engine.fewer_labels import start_of_merged
+from unilabel.engine.fitting import fit_label_embedding, mapped_cross_entropy
 from unilabel.engine.graph_stage import draw_pixels
 from unilabel.engine.pixel_cache import PixelCache
 

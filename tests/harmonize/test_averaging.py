@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from conftest import save_toy_model
 from PIL import Image
+from toy_models import save_toy_model
 
 pytest.importorskip("detectron2")
 
