@@ -119,7 +119,7 @@ def by_name(name: str, sources: Sequence[DatasetSource], shared: bool = False) -
         shared: leave out names that only one of them has.
     """
     plain = {s.name: [_plain(c) for c in s.label_space.class_names] for s in sources}
-    times = Counter(c for names in plain.values() for c in set(names))
+    times = Counter(c for names in plain.values() for c in dict.fromkeys(names))
     union = [c for c in times if times[c] > shared]
     tables, reads = {}, {}
     for dataset, names in plain.items():

@@ -115,7 +115,8 @@ def several(*damages: Damage) -> Damage:
 
 
 def second_form(folder: Path) -> None:
-    from export_makers import draw, yolo_seg
+    from export_makers import yolo_seg
+    from export_pictures import draw
 
     yolo_seg(folder / "yolo", draw())
 

@@ -203,7 +203,7 @@ SITUATIONS: dict[str, Situation] = {
         "no class 'void'",
     ),
     "negative size": (SUBMIT, lambda p: p.submit("--short-side=-1"), "short_side is -1"),
-    "small window": (SUBMIT, lambda p: p.submit("--window", "3"), "window 3"),
+    "small window": (SUBMIT, lambda p: p.submit("--window", "3"), "window is 3"),
     # images and outputs
     "no images": (SUBMIT, lambda p: p.submit(images="none"), "no such folder of images: none"),
     "empty folder": (
