@@ -56,6 +56,9 @@ class StopAfter(HookBase):
             raise Interrupt
 
 
+SPEEDS = {"images_per_second", "waiting_share"}  # of the machine, not of the run
+
+
 class Record(HookBase):
     """Stage, learning and losses of every iteration."""
 
@@ -64,7 +67,9 @@ class Record(HookBase):
 
     def after_step(self) -> None:
         latest = self.trainer.storage.latest()
-        here = {k: v for k, (v, at) in latest.items() if at == self.trainer.iter}
+        here = {
+            k: v for k, (v, at) in latest.items() if at == self.trainer.iter and k not in SPEEDS
+        }
         self.losses[self.trainer.iter] = here
 
 
