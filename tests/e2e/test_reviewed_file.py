@@ -38,7 +38,7 @@ def links_of(space: UnifiedLabelSpace) -> dict[str, list[bool]]:
 
 
 def gone(notes: list[str]) -> set[str]:
-    lines = [n for n in notes if n.startswith("reviewed labels")]
+    lines = [n for n in notes if n.startswith("labels of before")]
     return {name for line in lines for name in line.split(": ", 1)[1].split(", ")}
 
 

@@ -116,9 +116,9 @@ def _seen(model: Path, root: Path, dataset: str) -> list[str]:
     """A few of the photos as the new model reads them."""
     predictor = build_predictor(model, optimize=False)
     pictures = []
-    for sample in folder_source(str(root)).samples("train")[:_SHOWN]:
-        with Image.open(sample.image) as image:
-            pixels = np.array(image.convert("RGB"))
+    source = folder_source(str(root))
+    for sample in source.samples("train")[:_SHOWN]:
+        pixels = source.read_image(sample.image)
         answer = predictor.predict(pixels, dataset, confidence=False)
         shown = Image.fromarray(overlay(pixels, answer.labels, answer.colors))
         shown.thumbnail((_SIDE, _SIDE))
