@@ -171,7 +171,10 @@ def test_a_bad_file_is_explained(browser: Any, server: Any, tmp_path: Path) -> N
     (tmp_path / "bad.png").write_bytes(b"<script>alert(1)</script>")
     visit.page.locator("#picture input[type=file]").set_input_files(tmp_path / "bad.png")
     visit.page.wait_for_selector("#viewer .ul-error")
-    assert "bad.png is no image" in visit.page.locator("#viewer .ul-error").inner_text()
+    assert (
+        "bad.png cannot be decoded as an image"
+        in visit.page.locator("#viewer .ul-error").inner_text()
+    )
     visit.shot("upload")
     visit.check()
 

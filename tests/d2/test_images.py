@@ -280,6 +280,7 @@ def test_headers_of_files_that_are_no_images_are_refused(tmp_path: Path) -> None
 READERS = {  # who decodes pictures
     "data/images.py": "photos",
     "data/label_files.py": "label maps",
+    "demo_app/images.py": "AVIF and HEIC uploads, which become what the one reader is given",
     "importers/rle.py": "bitmaps inside annotation files",
     "submission/label_png.py": "result files, whose form is checked byte by byte",
 }

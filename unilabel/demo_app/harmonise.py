@@ -14,6 +14,7 @@ from PIL import Image
 
 from unilabel.core.errors import UniLabelError
 from unilabel.data.folders import folder_source
+from unilabel.data.images import read_image
 from unilabel.data.shards import Shard
 from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.payloads import data_url, file_stem, picture_url
@@ -126,8 +127,7 @@ def _seen(job: HarmonizeJob) -> list[str]:
     """A few photos with their new labels."""
     target, pictures = job.labeller.target, []
     for photo in job.photos[:: max(1, len(job.photos) // _SHOWN)][:_SHOWN]:
-        with Image.open(job.output / photo.image_file) as image:
-            pixels = np.array(image.convert("RGB"))
+        pixels = read_image(str(job.output / photo.image_file))
         labels = decode(job.output / photo.label_file, target.ignore)
         if labels.shape != pixels.shape[:2]:
             continue  # turned by its EXIF tag: the label map is upright, the file is not
