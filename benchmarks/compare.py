@@ -37,13 +37,14 @@ from typing import Any
 
 from cells import before_markdown, draw, links_markdown, markdown, parts_markdown, read_cells
 from detectron2.config import CfgNode
-from methods import CONTINUES, LATER_KEYS, METHODS
+from methods import CONTINUES, METHODS
 
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import atomic_path, read_json, write_json
 from unilabel.core.stages import Stage, StageSchedule
 from unilabel.engine.checkpoint import CheckpointKeeper, load_file
+from unilabel.engine.resume import LATER, is_key
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = "last_checkpoint.json"
@@ -138,12 +139,17 @@ def train_cell(args: argparse.Namespace, method: str, seed: int, folder: Path) -
     return train(args, folder, seed, {"SCHEDULE": schedule, **overrides})
 
 
+def early_overrides(overrides: dict[str, str]) -> dict[str, str]:
+    """What a method sets that matters before there are unified labels."""
+    early = {k: v for k, v in overrides.items() if not is_key(k, LATER)}
+    return {**early, "SOLVER.REFIT": "False"}
+
+
 def train_stem(
     args: argparse.Namespace, overrides: dict[str, str], schedule: str, seed: int
 ) -> Path | None:
     """The folder of the multi-head network that a method starts from, or None if it failed."""
-    early = {k: v for k, v in overrides.items() if not k.startswith(LATER_KEYS)}
-    early |= {"SOLVER.REFIT": "False"}
+    early = early_overrides(overrides)
     digest = hashlib.sha256(json.dumps(sorted(early.items())).encode()).hexdigest()[:8]
     folder = args.out / (f"stem_{digest}_{seed}" if len(early) > 1 else f"stem_{seed}")
     length = json.loads(schedule)[0][1]

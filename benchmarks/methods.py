@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-# Keys that do nothing before the first stage with unified labels.
-LATER_KEYS = (
-    "UNIFY.",
-    "GRAPH.",
-    "TEXT.",
-    "LOSS.ORTH_",
-    "MODEL.MAPPING_MODE",
-    "MODEL.DATASET_BIAS",
-    "MODEL.DATASET_SHIFT",
-)
 # The paper's text and the authors' code as overrides of our defaults (configs/baselines).
 PAPER = {
     "MODEL.MAPPING_MODE": "logit_sum",

@@ -127,7 +127,7 @@ def test_the_lists_name_keys() -> None:
     add_unilabel_config(cfg)
     keys = [k for k, _ in leaves(cfg)]
     for name in (*resume.NO_MATTER, *resume.REMEDIES, *resume.LATER, *resume.SCHEDULING):
-        assert any(resume._is(key, [name]) for key in keys), f"{name} is no key"
+        assert any(resume.is_key(key, [name]) for key in keys), f"{name} is no key"
 
 
 # --- schedules ---

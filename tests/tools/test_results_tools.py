@@ -11,11 +11,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from detectron2.config import CfgNode
 
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import write_json
 from unilabel.core.stages import StageSchedule
+from unilabel.engine.resume import check_resumable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,6 +104,27 @@ def test_every_override_is_a_known_key(compare: ModuleType) -> None:
             for part in key.split("."):
                 node = node[part]
             assert str(node) == overrides[key]
+
+
+def test_every_method_may_go_on_from_the_stem_that_it_shares(compare: ModuleType) -> None:
+    """compare.py and ``--resume`` agree on what has no effect before there are unified labels."""
+    for method, (kind, overrides) in compare.METHODS.items():
+        schedule = compare.schedule_of(load_config(ROOT / "configs/mini.yaml"), kind, 1)
+        entries = json.loads(schedule)
+        early = compare.early_overrides(overrides)
+
+        def config(values: dict[str, str], entries: list) -> CfgNode:
+            values = {"SCHEDULE": json.dumps(entries), "SOLVER.DECAY_ITERS": "560", **values}
+            pairs = [part for pair in values.items() for part in pair]
+            return load_config(ROOT / "configs/mini.yaml", pairs)
+
+        stem = {
+            "config": config(early, entries[:1]).dump(),
+            "iteration": entries[0][1],
+            "running": False,
+            "num_unified": None,
+        }
+        assert check_resumable(config(overrides, entries), stem) == [], method
 
 
 def test_keys_of_all_cells_come_in_pairs(compare: ModuleType, tmp_path: Path, monkeypatch, capsys):

@@ -63,6 +63,7 @@ LATER = (
     "LOSS.ORTH_",
     "MODEL.MAPPING_MODE",
     "MODEL.DATASET_BIAS",
+    "MODEL.DATASET_SHIFT",
     "MODEL.LABEL_SPACE",
     "MODEL.FIX_HUMAN_LINKS",
     "SOLVER.SEG_FACTOR",
@@ -90,12 +91,14 @@ def check_resumable(cfg: CfgNode, state: Mapping[str, Any]) -> list[str]:
     unified = state["num_unified"] is not None
     before, now = dict(leaves(old)), dict(leaves(cfg))
     notes, wrong = [], []
-    differing = [k for k in now if plain(before[k]) != plain(now[k]) and not _is(k, NO_MATTER)]
+    differing = [k for k in now if plain(before[k]) != plain(now[k]) and not is_key(k, NO_MATTER)]
     for key in differing:
         change = f"{key} was {_short(before[key])}, is {_short(now[key])}"
-        if _is(key, REMEDIES):
+        if (is_key(key, LATER) and not unified) or key in SCHEDULING:
+            continue
+        if is_key(key, REMEDIES):
             notes.append(f"resumed at iteration {state['iteration']}: {change}")
-        elif not (_is(key, LATER) and not unified) and key not in SCHEDULING:
+        else:
             wrong.append(change)
     if any(key in SCHEDULING for key in differing):
         reason = schedule_conflict(old, cfg, state["iteration"], state["running"])
@@ -186,7 +189,8 @@ def _rate(cfg: CfgNode, schedule: StageSchedule, iteration: int, decay: int | No
     return learning_rate(cfg, schedule, schedule.at(iteration), iteration)
 
 
-def _is(key: str, names: Sequence[str]) -> bool:
+def is_key(key: str, names: Sequence[str]) -> bool:
+    """Whether a list names a key, whole or by a beginning that ends with a dot or underscore."""
     return any(key == n or (n.endswith((".", "_")) and key.startswith(n)) for n in names)
 
 
