@@ -151,9 +151,34 @@ def test_the_fused_loss_has_the_gradient_of_full_precision() -> None:
     assert float(error) < 1e-5
 
 
-def test_cpus_train_in_full_precision() -> None:
+def test_each_device_has_its_own_switch(monkeypatch, caplog) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
     cfg = load_config(QUICK, ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP_DTYPE", "float16"])
-    assert half_precision(cfg, torch.device("cpu")) is None
-    assert half_precision(cfg, torch.device("cuda", 0)) is torch.float16
+    assert half_precision(cfg, cpu) is None
+    assert half_precision(cfg, cuda) is torch.float16
     cfg.SOLVER.AMP.ENABLED = False
-    assert half_precision(cfg, torch.device("cuda", 0)) is None
+    cfg.SOLVER.AMP_ON_CPU = True
+    assert half_precision(cfg, cuda) is None
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert half_precision(cfg, cpu) is torch.bfloat16
+    assert not caplog.messages
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert half_precision(cfg, cpu) is None
+    assert "SOLVER.AMP_ON_CPU has no effect" in caplog.text
+
+
+def test_a_run_on_a_cpu_in_half_precision_ends_like_one_in_float32(
+    folders: list[Path], monkeypatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    embeddings = []
+    for enabled in (False, True):
+        values = {"SCHEDULE": [["MULTI_HEAD", 6]], "SOLVER__AMP_ON_CPU": enabled}
+        trainer = small_trainer(folders, **values)
+        assert trainer.half is (torch.bfloat16 if enabled else None)
+        trainer.train()
+        trainer.model.eval()
+        torch.manual_seed(0)
+        embeddings.append(trainer.model.embed(torch.randint(0, 256, (1, 3, 32, 40))).flatten())
+    assert not torch.equal(*embeddings)
+    assert torch.nn.functional.cosine_similarity(*embeddings, dim=0) > 0.98

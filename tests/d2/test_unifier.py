@@ -164,6 +164,20 @@ def test_probability_sums_stay_apart_where_nothing_is_fitted(seed: int) -> None:
     assert_rows_follow(unifier, rows)
 
 
+@pytest.mark.parametrize("mode", MAPPING_MODES)
+def test_what_was_fitted_is_what_the_head_answers_with(mode: str) -> None:
+    values = {"UNIFY__FIT_ITERATIONS": 20, "UNIFY__FIT_PIXELS": 64, "UNIFY__COMPLETE_PURITY": 2.0}
+    unifier = unifier_of(world.atom_links(), mode, 0, **values)
+    unifier.cache, fitted = world.pixels(), []
+    fit = unifier._fit
+    unifier._fit = lambda *arguments: fitted.append(fit(*arguments)) or fitted[-1]
+    unifier.install(unifier.mapping(), torch.zeros(5, world.DIM), iteration=0)
+    head, (embedding, bias) = unifier.model.uni_head, fitted[-1]
+    assert torch.equal(head.label_embedding, embedding)
+    assert bool(bias.any())
+    assert torch.equal(head.dataset_bias, bias)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_probability_sums_are_fitted_anew_when_they_merge(bias: bool) -> None:
     values = {"UNIFY__FIT_ITERATIONS": 60, "UNIFY__FIT_LR": 0.05, "UNIFY__FIT_PIXELS": 64}

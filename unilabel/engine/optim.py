@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from detectron2.config import CfgNode
 from torch import nn
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.stages import Segment, Stage, StageSchedule
+
+logger = logging.getLogger(__name__)
 
 
 def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -55,8 +59,19 @@ def _layer_depths(cfg: CfgNode, model: nn.Module) -> dict[str, int]:
 
 
 def half_precision(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
-    """Type of autocast (SOLVER.AMP), or None: only on CUDA, most CPUs are slower with it."""
-    if not cfg.SOLVER.AMP.ENABLED or device.type != "cuda":
+    """Type of autocast, or None: SOLVER.AMP on a GPU, SOLVER.AMP_ON_CPU on a CPU.
+
+    A CPU takes bfloat16 if it has instructions for it; where it lacks them, that is said.
+    """
+    if device.type == "cpu":
+        if cfg.SOLVER.AMP_ON_CPU and not torch.cpu._is_avx512_bf16_supported():
+            logger.warning(
+                "SOLVER.AMP_ON_CPU has no effect: this CPU has no instructions for bfloat16 "
+                "(AVX-512 BF16), so the run computes in float32."
+            )
+            return None
+        return torch.bfloat16 if cfg.SOLVER.AMP_ON_CPU else None
+    if not cfg.SOLVER.AMP.ENABLED:
         return None
     return {"bfloat16": torch.bfloat16, "float16": torch.float16}[cfg.SOLVER.AMP_DTYPE]
 

@@ -41,6 +41,7 @@ from unilabel.engine.segmentor import build_segmentor, load_weights
 from unilabel.engine.token_cache import use_token_cache
 from unilabel.engine.unifier import Unifier
 from unilabel.engine.versions import current_state
+from unilabel.modeling.depthwise import use_depthwise_convs
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,8 @@ class UniLabelTrainer(TrainerBase):
         self.network: nn.Module = self.model
         self.optimizer: torch.optim.Optimizer | None = None
         self.half = half_precision(cfg, self.model.device)
+        if self.half and self.model.device.type == "cpu":
+            use_depthwise_convs(self.model.backbone)
         self.scaler = torch.amp.GradScaler(
             self.model.device.type, enabled=self.half is torch.float16
         )
