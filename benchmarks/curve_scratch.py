@@ -5,17 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from compare import ROOT, schedule_of
-from methods import METHODS
+import compare
 
 from unilabel.adding.job import read_source
 from unilabel.adding.photos import choose_photos
-from unilabel.config import load_config
 from unilabel.core.io import read_json, write_json
 from unilabel.data.sources import resolve_folder
 
@@ -45,31 +41,26 @@ def cut_folder(dataset: str, photos: int, draw: int, folder: Path) -> Path:
 def train_cell(
     args: argparse.Namespace, method: str, seed: int, dataset: str, photos: int, draw: int
 ) -> dict[str, Any] | None:
-    """Train and score one cell; None if the training failed. An interrupted run goes on."""
-    folder = args.out / "runs" / f"{Path(dataset).name}_{method}_{seed}_{photos}_{draw}"
+    """Train and score one cell; None if the training failed. An interrupted run goes on.
+
+    Cells of one seed, dataset and draw share their first stage, as those of compare.py do.
+    """
+    alone = method == "single"
+    name = f"{Path(dataset).name}_{photos}_{draw}" + ("_alone" if alone else "")
     cut = cut_folder(dataset, photos, draw, args.out / "cut" / f"{photos}_{draw}")
-    kind, overrides = METHODS["multi_head_refit" if method == "single" else method]
-    others = [] if method == "single" else args.others
-    schedule = schedule_of(load_config(args.config, []), kind, 1)
-    values = {
-        "OUTPUT_DIR": str(folder),
-        "SEED": str(seed),
-        "SCHEDULE": schedule,
-        "DATASETS.CUSTOM": json.dumps([*others, str(cut.resolve())]),
-        "DATASETS.RELATIONS": '""',
-        **overrides,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py")]
-    command += ["--config-file", args.config, "--resume"]
-    command += [part for pair in values.items() for part in pair]
-    print(f"{folder.name}: training", flush=True)
-    with open(folder / "output.txt", "w", encoding="utf-8") as log:
-        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    if code:
-        print(f"{folder.name}: failed with exit code {code}, see {folder / 'output.txt'}")
+    folders = json.dumps([*([] if alone else args.others), str(cut.resolve())])
+    plan = argparse.Namespace(
+        config=args.config,
+        set=["DATASETS.CUSTOM", folders, "DATASETS.RELATIONS", "", *args.set],
+        out=args.out / "runs" / name,
+        cells=None,
+        budget="quick",
+        device="cpu",
+    )
+    kind = "multi_head_refit" if alone else method
+    if not compare.run_cell(plan, kind, seed):
         return None
-    results = read_json(folder / "results.json")
+    results = read_json(plan.out / f"{kind}_{seed}" / "results.json")
     scores = {name: entry["miou"] for name, entry in results["datasets"].items()}
     spent = sum(stage["seconds"] for stage in results.get("stages", []))
     return {"miou": scores[read_source(dataset).name], "all": scores, "seconds": spent}

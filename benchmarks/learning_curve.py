@@ -253,6 +253,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_option("--seeds", nargs="+", type=int, default=[0], help="of trainings from scratch")
     add_option("--config", default="configs/mini.yaml", help="of trainings from scratch")
     add_option("--others", nargs="+", default=[], help="folders that they train on beside it")
+    add_option("--set", nargs="+", default=[], metavar="KEY VALUE", help="their keys")
     add_option("--cells", type=Path, required=True, help="folder of the cells")
     add_option("--out", type=Path, required=True, help="folder of embeddings, runs and the table")
     add_option("--table-only", action="store_true")

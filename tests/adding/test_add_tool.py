@@ -23,6 +23,7 @@ pytest.importorskip("detectron2")
 from unilabel.core.label_space import UNIFIED
 from unilabel.core.synthetic import TOY_DATASETS, render_scene
 from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.engine.checkpoint import load_file
 from unilabel.predictor import build_predictor
 
 pytestmark = pytest.mark.d2
@@ -239,3 +240,47 @@ def test_a_kill_while_writing_leaves_the_old_file(toy_weights, dataset, tmp_path
     process.join()
     assert output.read_bytes() == b"what was there"
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == ["new.pth"]
+
+
+def _run(tool_path: str, words: list[str]) -> None:
+    torch.set_num_threads(1)
+    with open(os.devnull, "w") as nowhere:
+        sys.stdout = sys.stderr = nowhere
+        load_tool("add_dataset").main(words)
+
+
+@pytest.mark.faults
+def test_kills_at_any_moment_leave_whole_files(toy_weights, dataset, tmp_path: Path) -> None:
+    """The old model keeps its bytes; a new one is whole or not there."""
+    words = ["--weights", str(toy_weights), "--dataset", str(dataset[0]), "--encoder", "hashed"]
+    context = multiprocessing.get_context("fork")
+    before = hashlib.sha256(toy_weights.read_bytes()).hexdigest()
+    rng = np.random.default_rng(0)
+
+    def run(output: Path, seconds: float | None) -> float:
+        start = time.monotonic()
+        options = [*words, "--photos", "2", "--output", str(output)]
+        process = context.Process(target=_run, args=(str(ROOT), options))
+        process.start()
+        process.join(seconds)
+        process.kill()
+        process.join()
+        return time.monotonic() - start
+
+    whole = run(tmp_path / "whole.pth", None)
+    expected = load_file(tmp_path / "whole.pth")
+    ends = []
+    # Half of the kills fall into the last tenth, in which files are written.
+    for number, share in enumerate([*rng.uniform(0, 0.9, 6), *rng.uniform(0.9, 1.05, 6)]):
+        output = tmp_path / str(number) / "new.pth"
+        output.parent.mkdir()
+        run(output, whole * share)
+        assert hashlib.sha256(toy_weights.read_bytes()).hexdigest() == before
+        ends.append(output.is_file())
+        if output.is_file():
+            found = load_file(output)
+            assert found.keys() == expected.keys()
+            assert all(torch.equal(v, expected["model"][k]) for k, v in found["model"].items())
+        seen = {p.name for p in output.parent.iterdir() if not p.name.startswith(".")}
+        assert seen <= {"new.pth", "label_space.json"}
+    assert not all(ends)

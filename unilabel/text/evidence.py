@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.text.encoders import TextEncoder
-from unilabel.text.taxonomy import sibling_threshold
-from unilabel.text.transfer import transfer_scores, transfer_texts
+from unilabel.text.taxonomy import inside_score
 
 
 def text_evidence(
     links: Tensor, label_spaces: LabelSpaceSet, new: LabelSpace, encoder: TextEncoder
 ) -> Tensor:
-    """Similarity of unified labels and new classes, from unrelated to the same.
+    """How sure texts are that a unified label and a new class share pixels.
 
-    Two classes of one dataset are never the same thing, so what most classes have in common with
-    their nearest sibling counts as nothing.
+    A unified label is what all its classes have in common, so all of them are asked whether they
+    hold the new class, or it holds them.
 
     Args:
         links: (N, S) bool.
@@ -30,10 +30,11 @@ def text_evidence(
         encoder: of the texts.
 
     Returns:
-        (N, C) float64 in 0..1.
+        (N, C) float64 in 0..1, mean over the linked classes.
     """
     spaces = LabelSpaceSet([*label_spaces, replace(new, name=f"new {new.name}")])
-    features = encoder.encode(transfer_texts(spaces)[0])
-    score = transfer_scores(links, spaces, features)
-    threshold = min(sibling_threshold(spaces, features), 0.99)
-    return ((score - threshold) / (1 - threshold)).clamp(0, 1)
+    inside = inside_score(spaces, encoder.encode).double()  # (S + C, S + C)
+    seen = links.shape[1]
+    related = torch.maximum(inside[:seen, seen:], inside[seen:, :seen].T)  # (S, C)
+    weights = links.double()
+    return weights @ related / weights.sum(1, keepdim=True).clamp(min=1)

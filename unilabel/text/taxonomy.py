@@ -123,14 +123,25 @@ def holding_score(
     encode: Callable[[Sequence[str]], Tensor],
     sibling_share: float = SIBLING_SHARE,
 ) -> Tensor:
-    """(C, C) symmetric: how sure texts are that one of two classes is the other or holds it.
+    """(C, C) symmetric: how sure texts are that one of two classes is the other or holds it."""
+    inside = inside_score(label_spaces, encode, sibling_share)
+    return torch.maximum(inside, inside.T)
+
+
+def inside_score(
+    label_spaces: LabelSpaceSet,
+    encode: Callable[[Sequence[str]], Tensor],
+    sibling_share: float = SIBLING_SHARE,
+) -> Tensor:
+    """(C, C): how sure texts are that class a is class b, or a part of it.
 
     What :func:`merge_by_text` finds before it makes unified labels of it: 0, or ``sibling_share``
     to 1.
     """
     features = encode(merge_texts(label_spaces))
-    inside = _same_and_inside(label_spaces, features, encode, sibling_share)[1]
-    return torch.from_numpy(np.maximum(inside, inside.T)).float()
+    return torch.from_numpy(
+        _same_and_inside(label_spaces, features, encode, sibling_share)[1]
+    ).float()
 
 
 def _same_and_inside(
