@@ -125,6 +125,15 @@ def names_file(content: str) -> Damage:
     return lambda folder: folder.with_name("names.txt").write_text(content)
 
 
+def region(change: dict[str, Any]) -> Damage:
+    """Change the first region's shape in an export of VGG Image Annotator."""
+
+    def do(data: Any) -> None:
+        next(iter(data.values()))["regions"][0]["shape_attributes"].update(change)
+
+    return edit("via_region_data.json", do)
+
+
 MANY = [{"id": i, "name": f"class {i}"} for i in range(300)]
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><annotations>&b;</annotations>'
 RED = np.full((48, 64, 3), (200, 10, 10), np.uint8)
@@ -268,6 +277,29 @@ BAD = {
     "supervisely unknown class": Bad("supervisely",
         edit("photo 0000.jpg.json", lambda d: d["objects"][0].update(classTitle="boat")),
         (r"photo 0000\.jpg\.json: objects\[0\] \('boat'\): the class is not in meta\.json",)),
+    "via outline of unequal lists": Bad("via", region({"all_points_x": [1, 2, 3]}),
+        (r"via_region_data\.json: photo 0000\.jpg\d+, region 0: the outline has 3 x and \d+ y",)),
+    "via circle without radius": Bad("via", region({"name": "circle", "cx": 3, "cy": 4}),
+        (r"photo 0000\.jpg\d+, region 0: the circle has no 'r'",)),
+    "via coordinate that is no number": Bad("via", region({"all_points_x": [float("nan")] * 4,
+        "all_points_y": [1] * 4}), (r"photo 0000\.jpg\d+, region 0: .*no finite number",)),
+    "via without shapes": Bad("via", edit("via_region_data.json", lambda d: [
+        r.pop("shape_attributes") for r in next(iter(d.values()))["regions"]]),
+        (r"via_region_data\.json is not as VGG Image Annotator writes it \(KeyError",)),
+    "photo missing, via": Bad("via", gone("photo 0001.jpg"),
+        (r"photo 0001\.jpg\d+: its photo 'photo 0001\.jpg' is not below",)),
+    "via json cut": Bad("via", cut("via_project.json"), (r"via_project\.json is not valid JSON",)),
+    "via with several attributes": Bad("via", lambda f: (
+        shutil.rmtree(f / "val"), edit("via_region_data.json", lambda d: [
+            r.update(region_attributes={"colour": "red", "part": "left"})
+            for v in d.values() for r in v["regions"]])(f)),
+        (r"several attributes: 'colour' \(red\); 'part' \(left\)", "--names")),
+    "labelme photo inside, no base64": Bad("labelme", lambda f: (
+        edit("photo 0001.json", lambda d: d.update(imageData="!!"))(f), gone("photo 0001.jpg")(f)),
+        (r'photo 0001\.json: its "imageData" is no picture in base64',)),
+    "labelme photo inside, no picture": Bad("labelme", lambda f: (
+        edit("photo 0001.json", lambda d: d.update(imageData="aGVsbG8="))(f),
+        gone("photo 0001.jpg")(f)), (r'in "imageData" of .*photo 0001\.json cannot be opened',)),
     "declared size is wrong": Bad("labelme",
         edit("photo 0000.json", lambda d: d.update(imageWidth=99)),
         (r"photo 0000\.json is made for a photo of 99x48, but .*photo 0000\.jpg has 64x48",)),

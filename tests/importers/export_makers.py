@@ -30,6 +30,7 @@ from export_pictures import (
 )
 from PIL import Image
 from pycocotools import mask as coco_mask
+from via_exports import via
 
 Maker = Callable[[Path, Sequence[Picture]], None]
 
@@ -372,6 +373,7 @@ MAKERS: dict[str, Maker] = {
     "supervisely": supervisely,
     "cityscapes": cityscapes,
     "darwin": darwin,
+    "via": via,
     "hf_parquet": hf_parquet,
     "mmseg": _folders("img_dir/{}", "ann_dir/{}"),
     "hf_folders": _folders("{}/image", "{}/annotation"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -132,6 +133,29 @@ def test_labelme_annotations_in_a_folder_of_their_own(export: Callable[[str], Pa
         path.unlink()
         place.write_text(json.dumps(data))
     check(folder)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_labelme_photos_inside_the_annotations(kind: str, tmp_path: Path) -> None:
+    """One photo lies beside its file, the others only as ``imageData``."""
+    makers.labelme(tmp_path / "export", scenes.draw())
+    stored = {}
+    for path in sorted((tmp_path / "export").rglob("*.json")):
+        picture = io.BytesIO()
+        Image.open(path.with_suffix(".jpg")).save(picture, kind)
+        data = json.loads(path.read_text())
+        data["imageData"] = base64.b64encode(picture.getvalue()).decode()
+        data["imagePath"] = f"..\\photos\\{data['imagePath']}"
+        path.write_text(json.dumps(data))
+        stored[path.stem] = picture.getvalue()
+        if path.stem != "photo 0000":
+            path.with_suffix(".jpg").unlink()
+    check(tmp_path / "export")
+    for path in (tmp_path / "checked/images").rglob("*.*"):
+        if path.stem != "photo 0000":
+            assert path.suffix == {"JPEG": ".jpg", "PNG": ".png"}[kind]
+            assert path.read_bytes() == stored[path.stem]
+            assert not path.is_symlink()
 
 
 def test_labelme_shapes_of_other_kinds(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from unilabel.importers.forms import (
     labelme,
     roboflow,
     supervisely,
+    via,
     voc,
     yolo,
 )
@@ -71,6 +72,8 @@ FORMS = (
          cityscapes.detect, cityscapes.read),
     Form("darwin", "Darwin (V7)", "*.json with annotations, item or image",
          darwin.detect, darwin.read),
+    Form("via", "VGG Image Annotator", "via_*.json or .csv with region_attributes",
+         via.detect, via.read),
     Form("hf_parquet", "Hugging Face parquet", "*.parquet with image and annotation",
          hf_parquet.detect, hf_parquet.read),
     Form("mmseg", "MMSegmentation", "img_dir/train, ann_dir/train",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from unilabel.importers.plan import (
     Item,
     Options,
     Outlines,
+    Photo,
     Plan,
 )
 from unilabel.importers.splits import folder_words, split_of_path
@@ -34,6 +35,8 @@ SketchFile = Callable[[Path, Mapping[str, int]], Sketch]
 Alias = Callable[[str, Collection[str]], str]
 # the export, reference to a photo, annotation file -> path of the photo or None
 Find = Callable[[Tree, str, str], "str | None"]
+# the export, reference to a photo, annotation file -> the photo that the file holds, or None
+Inside = Callable[[Tree, str, str], "Photo | None"]
 
 
 def find_by_name(tree: Tree, reference: str, file: str) -> str | None:
@@ -51,6 +54,7 @@ def read_per_photo(
     sketch: SketchFile,
     find: Find = find_by_name,
     alias: Alias | None = None,
+    inside: Inside | None = None,
 ) -> Plan:
     """The plan of an import.
 
@@ -65,6 +69,7 @@ def read_per_photo(
         sketch: finds the shapes of a file; called in other processes.
         find: finds the photo.
         alias: labels that count as others.
+        inside: finds a photo that an annotation file holds in itself, where no file is found.
 
     Raises:
         UniLabelError: a file is damaged, a photo is missing or named twice.
@@ -82,11 +87,11 @@ def read_per_photo(
             labels.setdefault(label, path)
     ids = label_ids(labels, table, options, alias)
     plan = Plan(table)
-    for photo, file in _photos(tree, files, references, find).items():
+    for photo, file in _photos(tree, files, references, find, inside):
         path = tree.path(file)
         label = Outlines(str(path), title, partial(sketch, path, ids), table.fill)
-        split = split_of_path(file) or split_of_path(photo)
-        plan.items.append(Item(FilePhoto(str(tree.root), photo), label, split))
+        split = split_of_path(file) or split_of_path(photo.name)
+        plan.items.append(Item(photo, label, split))
     plan.note_unused(tree, {item.photo.name for item in plan.items})
     return plan
 
@@ -148,22 +153,33 @@ def _safely(look: Look, title: str, path: str) -> tuple[str, set[str], str | Non
 
 
 def _photos(
-    tree: Tree, files: Sequence[str], references: Sequence[str], find: Find
-) -> dict[str, str]:
-    """Photo -> annotation file."""
+    tree: Tree,
+    files: Sequence[str],
+    references: Sequence[str],
+    find: Find,
+    inside: Inside | None,
+) -> Iterator[tuple[Photo, str]]:
+    """Photos and their annotation files."""
     used: dict[str, str] = {}
+    photos: list[tuple[Photo, str]] = []
     missing: list[tuple[Any, str]] = []
     for file, reference in zip(files, references, strict=True):
-        photo = find(tree, reference, file)
+        path = find(tree, reference, file)
+        photo: Photo | None = None
+        if path is not None:
+            photo = FilePhoto(str(tree.root), path)
+        elif inside is not None:
+            photo = inside(tree, reference, file)
         if photo is None:
             missing.append((reference, file))
-        elif photo in used:
+        elif photo.name in used:
             raise UniLabelError(
-                f"{tree.path(file)} and {tree.path(used[photo])} are both of the photo {photo}; "
-                "remove one."
+                f"{tree.path(file)} and {tree.path(used[photo.name])} are both of the photo "
+                f"{photo.name}; remove one."
             )
         else:
-            used[photo] = file
+            used[photo.name] = file
+            photos.append((photo, file))
     if missing:
         reference, file = missing[0]
         more = f" ({len(missing) - 1} more are missing)" if len(missing) > 1 else ""
@@ -171,4 +187,4 @@ def _photos(
             f"{tree.path(file)}: its photo {reference!r} is not below {tree.root}{more}; put the "
             "photos there, or remove the annotation file."
         )
-    return used
+    yield from photos

@@ -10,23 +10,11 @@ import re
 import numpy as np
 
 from unilabel.core.label_space import LabelSpaceSet
+from unilabel.text.plurals import singular
 
 # Words that datasets add to a class name to say what is left over, not what it is.
 FILLERS = frozenset({"merged", "other", "stuff", "general", "plain"})
 PREFIXES = frozenset({"non", "semi", "anti"})
-
-
-def singular(word: str) -> str:
-    """The word without an English plural ending; words like "grass" and "bus" stay."""
-    if len(word) <= 3 or word.endswith(("ss", "us", "is")):
-        return word
-    if word.endswith("ies"):
-        return word[:-3] + "y"
-    if word.endswith("ves"):
-        return word[:-3] + "f"
-    if word.endswith(("sses", "shes", "ches", "xes")):
-        return word[:-2]
-    return word[:-1] if word.endswith("s") else word
 
 
 def canonical_name(name: str) -> str:

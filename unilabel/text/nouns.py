@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from importlib.resources import files
 
-from unilabel.text.names import singular
+from unilabel.text.plurals import singular
 
 
 class Nouns:
@@ -65,8 +65,10 @@ class Nouns:
         if not word.endswith("s") and self.meanings(word):
             return word
         regular = singular(word)
-        others = (word[:-2], word[:-3] + "fe") if word.endswith("es") else ()
-        return next((w for w in (regular, *others) if self.meanings(w)), regular)
+        others = [word[:-1]] if word.endswith("s") else []
+        if word.endswith("es"):
+            others += [word[:-2], *(word[:-3] + end for end in ("fe", "f", "y"))]
+        return next((w for w in (regular, *others, word) if self.meanings(w)), regular)
 
 
 @lru_cache(maxsize=1)

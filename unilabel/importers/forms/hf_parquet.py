@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path
 from unilabel.importers.classes import ClassTable
 from unilabel.importers.forms.folders import own_names
 from unilabel.importers.forms.voc import drop_class
-from unilabel.importers.frame import Frame, read_frame
+from unilabel.importers.frame import Frame
 from unilabel.importers.masks import Scanned, collect, finish, read_mask, scan_stored
 from unilabel.importers.naming import name_values
+from unilabel.importers.packed import PackedPhoto, suffix_of_picture
 from unilabel.importers.painter import Painted
 from unilabel.importers.plan import Item, Options, Plan
 from unilabel.importers.splits import split_of_file
@@ -26,7 +24,6 @@ from unilabel.importers.tree import Tree
 
 PHOTO_COLUMNS = ("image", "img", "photo", "pixel_values")
 MASK_COLUMNS = ("annotation", "label", "mask", "segmentation", "semantic_mask", "labels", "gt")
-_SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp", b"BM": ".bmp", b"II": ".tif"}
 
 
 def detect(tree: Tree) -> list[str]:
@@ -95,23 +92,6 @@ def _open(path: str) -> Any:
 
 
 @dataclass(frozen=True)
-class CellPhoto:
-    """A photo in a parquet file; it is written out, as nothing can be linked."""
-
-    cell: Cell
-    name: str
-
-    def frame(self) -> Frame:
-        """Its size."""
-        return read_frame(io.BytesIO(self.cell.data()), str(self.cell))
-
-    def place(self, target: Path, link: str) -> None:
-        """Write its bytes."""
-        with atomic_path(target, flush=False) as temporary:
-            temporary.write_bytes(self.cell.data())
-
-
-@dataclass(frozen=True)
 class CellLabel:
     """A mask in a parquet file; see :class:`unilabel.importers.masks.MaskLabel`."""
 
@@ -169,9 +149,6 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
         ids = drop_class(plan.table, ids, plan.table.ids["background"])
     for cell, mask, name, split in rows:
         label = CellLabel(mask, tuple(ids.items()), seen.colored, "name it in --names")
-        plan.items.append(Item(CellPhoto(cell, name + _suffix(cell)), label, split))
+        photo = PackedPhoto(cell, name + suffix_of_picture(cell.data()))
+        plan.items.append(Item(photo, label, split))
     return plan
-
-
-def _suffix(cell: Cell) -> str:
-    return _SUFFIXES.get(cell.data()[:2], ".png")

@@ -1,19 +1,24 @@
-"""LabelMe: a JSON file beside every photo."""
+"""LabelMe: a JSON file beside every photo, or with the photo inside."""
 
 from __future__ import annotations
 
+import base64
+import posixpath
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json
 from unilabel.core.label_space import IGNORE
 from unilabel.importers.classes import start_table
+from unilabel.importers.packed import PackedPhoto, suffix_of_picture
 from unilabel.importers.painter import Shape, Sketch, box, ellipse, outline
 from unilabel.importers.per_photo import read_per_photo
 from unilabel.importers.plan import MAX_JSON_BYTES, Options, Plan
 from unilabel.importers.rle import check_size, packed_picture
-from unilabel.importers.tree import Tree
+from unilabel.importers.tree import Tree, local_path, stem_of
 
 TITLE = "LabelMe"
 IGNORED = "__ignore__"
@@ -40,7 +45,45 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
         UniLabelError: a file is damaged, a photo is missing.
     """
     table = start_table(options)
-    return read_per_photo(tree, files(tree), TITLE, table, options, _look, sketch)
+    return read_per_photo(tree, files(tree), TITLE, table, options, _look, sketch, inside=_inside)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """The photo that an annotation file holds as text.
+
+    Attributes:
+        path: of the file.
+    """
+
+    path: str
+
+    def __str__(self) -> str:
+        return f'in "imageData" of {self.path}'
+
+    def data(self) -> bytes:
+        """The picture's file content.
+
+        Raises:
+            UniLabelError: it is damaged.
+        """
+        text = read_json(self.path, max_bytes=MAX_JSON_BYTES)["imageData"]
+        try:
+            return base64.b64decode(text.partition("base64,")[2] or text, validate=True)
+        except (AttributeError, ValueError) as error:
+            raise UniLabelError(
+                f'{self.path}: its "imageData" is no picture in base64 ({error}); put the photo '
+                "beside it, or save it again."
+            ) from None
+
+
+def _inside(tree: Tree, reference: str, file: str) -> PackedPhoto | None:
+    """The photo in ``imageData``, under the name that the file gives it."""
+    picture = ImageData(str(tree.path(file)))
+    if not read_json(picture.path, max_bytes=MAX_JSON_BYTES).get("imageData"):
+        return None
+    name = stem_of(local_path(reference)) + suffix_of_picture(picture.data())
+    return PackedPhoto(picture, posixpath.join(posixpath.dirname(file), name))
 
 
 def _look(path: Path) -> tuple[str, set[str]]:
