@@ -60,7 +60,7 @@ _KEEP_E = {
     *("cowrie", "crosstie", "auntie", "pinkie", "doggie", "foodie", "walkie", "talkie", "panties"),
     *("shoe", "horseshoe", "snowshoe", "overshoe", "gumshoe", "toe", "tiptoe", "canoe", "hoe"),
     *("backhoe", "oboe", "aloe", "doe", "roe", "foe", "floe", "sloe", "mistletoe", "hoopoe"),
-    *("niche", "quiche", "avalanche", "creche", "brioche", "douche", "microfiche", "cloche"),
+    *("niche", "quiche", "avalanche", "brioche", "douche", "microfiche", "cloche"),
     *("porsche", "cartouche", "pastiche", "psyche", "barouche", "caleche", "gouache", "apache"),
     *("axe", "pickaxe", "poleaxe", "broadaxe", "annexe", "deluxe"),
     *("use", "fuse", "muse", "ruse", "excuse", "recluse", "cruse", "hypotenuse", "fuze"),
