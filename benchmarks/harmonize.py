@@ -33,11 +33,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from common import put_table
 from torch import Tensor
 
 from unilabel import __version__
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, read_json, write_json
+from unilabel.core.io import read_json, write_json
 from unilabel.core.label_space import UNIFIED
 from unilabel.core.metrics import iou_from_confusion, update_confusion
 from unilabel.data.folders import folder_source
@@ -62,7 +63,7 @@ class Score(NamedTuple):
 
 
 Row = dict[str, Score]  # way -> score
-START, END = "<!-- table:harmonize -->", "<!-- end:harmonize -->"
+TABLE = "harmonize"  # in docs/HARMONIZE.md
 CELLS = Path(__file__).parent / "results/harmonize"
 Counts = dict[str, dict[str, Tensor]]  # way -> split -> (truth, labels) counts
 
@@ -253,11 +254,7 @@ def main() -> int:
             kept(args.cells, names, case, options, partial(score_finer, *where, options))
         text = markdown(args.cells)
         if args.markdown:
-            page = args.markdown.read_text(encoding="utf-8")
-            before, rest = page.split(START)
-            with atomic_path(args.markdown) as temporary:
-                content = f"{before}{START}\n{text}\n{END}{rest.split(END)[1]}"
-                temporary.write_text(content, encoding="utf-8")
+            put_table(args.markdown, TABLE, text)
     except UniLabelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -40,11 +40,12 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
+from common import put_table
 from torch import Tensor, nn
 
 from unilabel import __version__
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, read_json, write_json
+from unilabel.core.io import read_json, write_json
 from unilabel.core.label_space import IGNORE
 from unilabel.core.metrics import iou_from_confusion, update_confusion
 from unilabel.core.unified_space import UnifiedLabelSpace
@@ -58,7 +59,7 @@ from unilabel.modeling.backbone import load_pretrained_file
 
 NET, WEIGHTS = "tf_efficientnet_lite0", "package:efficientnet-lite0"
 CELLS = Path(__file__).parent / "results/harmonize_worth"
-START, END = "<!-- table:worth -->", "<!-- end:worth -->"
+TABLE = "worth"  # in docs/HARMONIZE.md
 SIDE, CROP, BATCH = 176, 160, 6  # short side of the photos, crops, images of a step
 RATE = 1e-3
 
@@ -311,11 +312,7 @@ def main() -> int:
                         print(cell, flush=True)
         text = table(args.cells)
         if args.markdown:
-            page = args.markdown.read_text(encoding="utf-8")
-            before, rest = page.split(START)
-            content = f"{before}{START}\n{text}\n{END}{rest.split(END)[1]}"
-            with atomic_path(args.markdown) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+            put_table(args.markdown, TABLE, text)
     except UniLabelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -26,12 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "importers")]  # the makers of exports
 
 import export_makers as makers  # noqa: E402
-from common import hardware  # noqa: E402
+from common import hardware, put_table  # noqa: E402
 
-from unilabel.core.io import atomic_path  # noqa: E402
 from unilabel.importers.detect import BY_NAME  # noqa: E402
 
-START, END = "<!-- table:importing -->", "<!-- end:importing -->"
 # Runs in the measured process.
 MEASURED = """
 import json, resource, sys
@@ -107,11 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = table(rows, args.photos, args.workers)
     print(text)
     if args.markdown:
-        page = args.markdown.read_text(encoding="utf-8")
-        before, rest = page.split(START)
-        after = rest.split(END)[1]
-        with atomic_path(args.markdown) as temporary:
-            temporary.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
+        put_table(args.markdown, "importing", text)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -14,30 +13,15 @@ from toy_models import save_toy_model
 
 pytest.importorskip("detectron2")
 
+from harmonize_runs import check, folders
+
 from unilabel.core.io import file_digest, read_json
 from unilabel.core.label_mapping import LabelMapping
-from unilabel.core.synthetic import TOY_DATASETS, write_toy_world
+from unilabel.core.synthetic import TOY_DATASETS
 from unilabel.core.unified_space import UnifiedLabelSpace
 
 pytestmark = pytest.mark.d2
 FINE, CITY = "toy_fine", "toy_city"
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-    try:
-        import harmonize
-    finally:
-        sys.path.pop(0)
-    return harmonize
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("world")
-    write_toy_world(root, 4, 2, 1)
-    return root
 
 
 def reordered(space: UnifiedLabelSpace, changed: bool) -> UnifiedLabelSpace:
@@ -86,13 +70,13 @@ def agreement(one: Path, two: Path) -> float:
 def test_labels_of_equal_links_are_averaged_in_any_order(
     tool: ModuleType, models: dict[str, Path], world: Path, tmp_path: Path
 ) -> None:
-    folders = ["--folders", world / CITY, world / "toy_coarse"]
+    given = folders(world, CITY, "toy_coarse")
     for name, names in {
         "a": ["first"], "twice": ["first", "first"], "ab": ["first", "same"],
         "ba": ["same", "first"],
     }.items():  # fmt: skip
-        assert run(tool, models, names, tmp_path / name, *folders) == 0
-        assert tool.main(["--check", str(tmp_path / name), "--workers", "1"]) == 0
+        assert run(tool, models, names, tmp_path / name, *given) == 0
+        assert check(tool, tmp_path / name) == 0
     assert agreement(tmp_path / "a", tmp_path / "twice") > 0.999
     assert 0.2 < agreement(tmp_path / "a", tmp_path / "ab") < 0.999
     # the ids of the other order, by their names
@@ -118,16 +102,16 @@ def test_models_of_other_labels_meet_in_the_classes_of_a_dataset(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folders = ["--folders", world / CITY]
+    given = folders(world, CITY)
     both = ["first", "other"]
-    assert run(tool, models, both, tmp_path / "m", *folders) == 2
+    assert run(tool, models, both, tmp_path / "m", *given) == 2
     message = capsys.readouterr().err
     assert "stand for other classes" in message
     assert "--space DATASET" in message
     assert not (tmp_path / "m/labels").exists()
-    assert run(tool, models, both, tmp_path / "m", *folders, "--space", FINE) == 0
-    assert run(tool, models, ["first"], tmp_path / "a", *folders, "--space", FINE) == 0
-    assert tool.main(["--check", str(tmp_path / "m"), "--workers", "1"]) == 0
+    assert run(tool, models, both, tmp_path / "m", *given, "--space", FINE) == 0
+    assert run(tool, models, ["first"], tmp_path / "a", *given, "--space", FINE) == 0
+    assert check(tool, tmp_path / "m") == 0
     assert agreement(tmp_path / "m", tmp_path / "a") < 0.999
     # every pixel has a class of toy_fine that shares an atom with the drawn one
     fine, city = (list(TOY_DATASETS[name].values()) for name in (FINE, CITY))
@@ -149,6 +133,6 @@ def test_a_further_model_without_unified_labels(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     models = {**models, "heads": multi_head_weights}
-    folders = ["--folders", world / CITY]
-    assert run(tool, models, ["first", "heads"], tmp_path / "m", *folders) == 2
+    given = folders(world, CITY)
+    assert run(tool, models, ["first", "heads"], tmp_path / "m", *given) == 2
     assert "multi_head.pth has one head per dataset" in capsys.readouterr().err

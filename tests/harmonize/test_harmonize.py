@@ -15,6 +15,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip("detectron2")
@@ -25,6 +26,7 @@ from unilabel.core.io import read_json, write_json
 from unilabel.core.synthetic import TOY_DATASETS
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.folders import folder_source
+from unilabel.modeling.heads import SILENT
 from unilabel.predictor import UniLabelPredictor
 
 pytestmark = pytest.mark.d2
@@ -196,6 +198,25 @@ def test_filling_and_leaving_out_what_is_uncertain(
     counted = sum(c["pixels"]["too_uncertain"] for d in result for c in d["classes"])
     assert counted == voided
     assert sum(d["shares"]["unlabelled_filled"] for d in result) > 0
+
+
+def test_labels_that_joined_later_are_used_on_older_photos(
+    tool: ModuleType, toy_weights: Path, world: Path, tmp_path: Path
+) -> None:
+    """Those that ``tools/add_dataset.py`` adds are silent in the answers of older datasets."""
+    saved = torch.load(toy_weights, weights_only=True)
+    space = UnifiedLabelSpace.from_dict(saved["label_space"])
+    city = space.label_spaces.dataset_index("toy_city")
+    class_of = space.mapping.class_of("toy_city")
+    several = [c for c in class_of.unique().tolist() if c >= 0 and (class_of == c).sum() > 1]
+    added = [int((class_of == c).nonzero()[-1]) for c in several]
+    saved["model"]["uni_head.dataset_bias"][city, added] = SILENT
+    torch.save(saved, tmp_path / "model.pth")
+    base = ["--weights", str(tmp_path / "model.pth"), "--output", str(tmp_path / "m")]
+    assert tool.main([*base, *folders(world, "toy_city"), "--workers", "1"]) == 0
+    maps = [np.array(Image.open(p)) for p in (tmp_path / "m/labels").rglob("*.png")]
+    assert any(np.isin(values, added).any() for values in maps)
+    assert check(tool, tmp_path / "m") == 0
 
 
 def test_a_changed_file_is_found(

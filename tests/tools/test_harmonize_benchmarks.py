@@ -52,7 +52,9 @@ def test_results_are_kept_and_stand_in_one_table(
     bench.kept(tmp_path / "cells", ["run_0", "run_1"], "a in b", options, lambda: alone)
     bench.kept(tmp_path / "cells", ["run_0"], "a in b", options, pytest.fail)  # is there already
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{bench.START}\nold\n{bench.END}\nafter\n")
+    page.write_text(
+        f"before\n<!-- table:{bench.TABLE} -->\nold\n<!-- end:{bench.TABLE} -->\nafter\n"
+    )
     command = ["bench", "--cells", str(tmp_path / "cells"), "--markdown", str(page)]
     monkeypatch.setattr(sys, "argv", command)
     assert bench.main() == 0

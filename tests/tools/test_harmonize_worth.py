@@ -86,7 +86,9 @@ def test_a_whole_round(
     assert harmonize.main([*base, "--folders", *folders]) == 0
     monkeypatch.setattr(bench, "BATCH", 2)
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{bench.START}\nold\n{bench.END}\nafter\n")
+    page.write_text(
+        f"before\n<!-- table:{bench.TABLE} -->\nold\n<!-- end:{bench.TABLE} -->\nafter\n"
+    )
     left_out = str(tmp_path / "world/toy_coarse")
     command = ["bench", "--merged", str(tmp_path / "m"), "--left-out", left_out]
     command += ["--iterations", "1", "--cells", str(tmp_path / "cells"), "--markdown", str(page)]

@@ -28,6 +28,7 @@ from unilabel.harmonize.options import Options
 from unilabel.harmonize.photos import Photo
 from unilabel.harmonize.target import Target
 from unilabel.importers.links import place_file
+from unilabel.modeling.heads import UniSegHead
 from unilabel.predictor import UniLabelPredictor
 
 SURE = 255  # a confidence of 1 in maps and sums
@@ -127,7 +128,7 @@ class Labeller:
         encoded = predictor.encode(image, options.short_side, options.tta, options.window)
         head = predictor.model.uni_head
         assert head is not None
-        return head.unified_logits(encoded.embedding, part.bias), encoded.grid
+        return logits_for(head, part, encoded.embedding), encoded.grid
 
     @torch.inference_mode()
     def label(self, index: int, image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Labelled:
@@ -207,6 +208,19 @@ class Labeller:
             "voided": [[c, n] for c, n in enumerate(found.voided.tolist()) if n],
             "pairs": pair_counts(labels, written, found.confidence, *part.choices.fits.shape),
         }
+
+
+def logits_for(head: UniSegHead, part: Part, embedding: Tensor) -> Tensor:
+    """(1, D, h, w) -> (1, N, h, w) logits of the unified labels on a photo of a dataset.
+
+    Labels that were added to a model later are silent on photos of its older datasets, so that the
+    answers of before stay. Here they may win: if one is linked to a class of the dataset, all
+    labels are compared as on photos of no dataset.
+    """
+    dataset = part.bias
+    if dataset is not None and (head.silent(dataset).cpu() & part.links.any(1)).any():
+        dataset = None
+    return head.unified_logits(embedding, dataset)
 
 
 def pair_counts(
