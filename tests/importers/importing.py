@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from PIL import Image
 from unilabel.core.label_space import IGNORE
 from unilabel.importers.prepare import Request, prepare
 from unilabel.importers.write import Summary, write
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(source: Path, target: Path, **request: Any) -> Summary:
@@ -37,6 +42,21 @@ def check(folder: Path, counts: dict[str, int] | None = None, background: str = 
         labelled = drawn[digits] != scenes.VOID
         got = np.array(Image.open(path))
         np.testing.assert_array_equal(got[labelled], table[drawn[digits]][labelled])
+
+
+def train(folders: list[Path], output: Path) -> dict[str, Any]:
+    """Results of a short training on exports as they are, by the command that a person types."""
+    command = [sys.executable, "-W", "ignore", "train_net.py"]
+    command += ["--config-file", "configs/quick/toy.yaml", "OUTPUT_DIR", str(output)]
+    command += ["DATASETS.TOY", "False", "DATASETS.CUSTOM", str([str(f) for f in folders])]
+    command += ["SCHEDULE", "[['MULTI_HEAD', 2], ['GNN', 2], ['SEG', 2], ['FINAL', 2]]"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results: dict[str, Any] = json.loads((output / "results.json").read_text())
+    return results
 
 
 def names_in(folder: Path) -> None:

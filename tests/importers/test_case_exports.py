@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from importing import train
 
 from unilabel.core.label_space import LabelSpace
 from unilabel.importers.prepare import Request, prepare
@@ -36,6 +37,7 @@ CASES = {
     "hf_folders": ("hf_folders", True, None),
     "ultralytics_masks": ("ultralytics_masks", True, None),
 }
+PAIRS = list(zip(list(CASES)[::2], list(CASES)[1::2], strict=True))
 NAMELESS = {"voc_palette", "mmseg", "ultralytics_masks"}
 COLORED = {"cvat_mask", "voc_palette", "supervisely"}
 
@@ -114,3 +116,13 @@ def test_the_answer_of_the_tool(cases: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("CVAT masks: 12 labels, 8 photos, splits train (6) / val (2)\n")
     assert json.loads((tmp_path / "mine/classes.json").read_text())["name"] == "mine"
+
+
+@pytest.mark.d2
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_training_on_two_cases(cases: Path, pair: tuple[str, str], tmp_path: Path) -> None:
+    """No file is edited; a mask form without names gets those of its values."""
+    pytest.importorskip("detectron2")
+    results = train([cases / case for case in pair], tmp_path / "run")
+    assert all(case in json.dumps(results) for case in pair)

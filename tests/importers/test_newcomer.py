@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import export_makers as makers
 import export_pictures as scenes
 import pytest
+from importing import train
 
 pytest.importorskip("detectron2")
 
@@ -23,7 +21,6 @@ pytestmark = pytest.mark.d2
 ROOT = Path(__file__).parents[2]
 FORMS = list(makers.MAKERS)
 PAIRS = [(FORMS[i], FORMS[(i + 1) % len(FORMS)]) for i in range(0, len(FORMS), 2)]
-SHORT = "[['MULTI_HEAD', 2], ['GNN', 2], ['SEG', 2], ['FINAL', 2]]"
 
 
 def config(output: Path, folders: list[Path]):
@@ -76,19 +73,5 @@ def test_a_folder_of_no_form_says_what_was_looked_for(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_training_on_two_exports(pair: tuple[str, str], tmp_path: Path) -> None:
-    folders = [str(export(form, tmp_path / form)) for form in pair]
-    output = tmp_path / "run"
-    command = [sys.executable, "-W", "ignore", "train_net.py"]
-    command += ["--config-file", "configs/quick/toy.yaml", "OUTPUT_DIR", str(output)]
-    command += ["DATASETS.TOY", "False", "DATASETS.CUSTOM", str(folders), "SCHEDULE", SHORT]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    results = json.loads((output / "results.json").read_text())
+    results = train([export(form, tmp_path / form) for form in pair], tmp_path / "run")
     assert all(form in json.dumps(results) for form in pair)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import decode_text, read_json
 from unilabel.core.label_space import IGNORE, MAX_CLASSES, clean_text, default_color
+from unilabel.importers.name_lines import entries_of_lines
 from unilabel.importers.splits import read_lines
 
 Color = tuple[int, int, int]
@@ -145,8 +145,8 @@ class Names:
 def read_names(file: Path) -> Names:
     """Read names from text lines, JSON or YAML.
 
-    Text: a name in each line, or ``id name``, or ``name:red,green,blue``. JSON and YAML: a list of
-    names or of ``{"id", "name", "color"}``, a mapping of ids to names, of names to ids or of names
+    Text and tables: see :func:`unilabel.importers.name_lines.entries_of_lines`. JSON and YAML: a
+    list of names or of ``{"id", "name", "color"}``, a mapping of ids to names, of names to ids or
     to colours, or one of these under ``names``, ``classes``, ``labels`` or ``id2label``.
 
     Raises:
@@ -157,7 +157,7 @@ def read_names(file: Path) -> Names:
         return names_of(read_json(file), str(file))
     if suffix in (".yaml", ".yml"):
         return names_of(read_yaml(file), str(file))
-    return _names_of_lines(read_lines(file), str(file))
+    return _checked(entries_of_lines(read_lines(file), str(file)), str(file))
 
 
 def read_yaml(file: Path) -> Any:
@@ -207,20 +207,6 @@ def _number(value: Any) -> int | None:
     if type(value) is int:
         return value
     return int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value) else None
-
-
-def _names_of_lines(lines: Iterable[str], file: str) -> Names:
-    lines = [line for line in lines if not line.startswith("#")]
-    colored = [re.fullmatch(r"(.+?):(\d+),(\d+),(\d+)(:.*)?", line) for line in lines]
-    if lines and all(colored):
-        pairs = [
-            (None, m[1], read_any_color([int(m[i]) for i in (2, 3, 4)], file)) for m in colored if m
-        ]
-        return _checked(pairs, file)
-    numbered = [re.fullmatch(r"(\d{1,9})\s*[\s:;,=]\s*(\S.*)", line) for line in lines]
-    if lines and all(numbered):
-        return _checked([(int(m[1]), m[2], None) for m in numbered if m], file)
-    return _checked([(None, line, None) for line in lines], file)
 
 
 def _checked(pairs: list[tuple[int | None, str, Color | None]], file: str) -> Names:

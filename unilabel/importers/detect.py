@@ -25,7 +25,8 @@ from unilabel.importers.forms import (
     yolo,
 )
 from unilabel.importers.plan import Options, Plan
-from unilabel.importers.tree import Tree, suffix_of
+from unilabel.importers.tree import Tree
+from unilabel.importers.unread import hint
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,10 @@ def find_form(tree: Tree, name: str = "") -> tuple[Form, str]:
             return form, found[0]
     if not tree.files:
         raise UniLabelError(f"{tree.root} is empty; give the folder of an export.")
-    packed = [f for f in tree.files if suffix_of(f) in (".zip", ".tar", ".gz", ".tgz", ".7z")]
-    if packed:
+    if why := folders.lossy_masks(tree) or hint(tree):
         raise UniLabelError(
-            f"{tree.root} has none of the known forms of exports: {_contents(tree)}; unpack "
-            f"{packed[0]} and give its folder."
+            f"{tree.root} has none of the known forms of exports: {_contents(tree)}; {why}."
         )
-    if lossy := folders.lossy_masks(tree):
-        raise UniLabelError(f"{tree.root} has none of the known forms of exports: {lossy}.")
     raise UniLabelError(
         f"{tree.root} has none of the known forms of exports: {_contents(tree)}. Expected one of "
         f"{', '.join(f.name for f in FORMS)} (see docs/IMPORT.md)."

@@ -128,8 +128,14 @@ def _name_colors(
     unknown = [code for code in seen.first if code not in result]
     if unknown and unknown != [0]:
         code = next(c for c in unknown if c)
+        swapped = all(pack(unpack(c)[::-1]) in result for c in seen.first if c)
+        cure = (
+            "in all masks red and blue are swapped, as OpenCV writes them: swap them in the names "
+            "or in the masks."
+            if swapped
+            else "add it." + soft_edges(len(unknown), "colours")
+        )
         raise UniLabelError(
-            f"{seen.first[code]}: the colour {unpack(code)} is of no class in {names.file}; add it."
-            + soft_edges(len(unknown), "colours")
+            f"{seen.first[code]}: the colour {unpack(code)} is of no class in {names.file}; {cure}"
         )
     return {**result, **dict.fromkeys(unknown, IGNORE)}  # black that nobody named

@@ -118,6 +118,16 @@ def box(x0: float, y0: float, x1: float, y1: float) -> list[tuple[float, float]]
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
+def turned(points: Sequence[tuple[float, float]], degrees: float) -> list[tuple[float, float]]:
+    """Points turned clockwise around their mean."""
+    if not degrees:
+        return list(points)
+    array = np.array(points)
+    middle, angle = array.mean(0), np.deg2rad(degrees)
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return [(float(x), float(y)) for x, y in (array - middle) @ matrix.T + middle]
+
+
 def ellipse(
     cx: float, cy: float, rx: float, ry: float, degrees: float = 0.0
 ) -> list[tuple[float, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from unilabel.importers.plan import Item, Options, Plan
 from unilabel.importers.splits import TEST, TRAIN, VAL, assign_splits
 from unilabel.importers.tree import Tree, plain, stem_of, suffix_of
 
-VERSION = 1  # of the importers: a change of what they write makes old imports be renewed
+VERSION = 2  # of the importers: a change of what they write makes old imports be renewed
 TEST_PHOTOS = "photos of the split test (training knows train and val; --split decides otherwise)"
 NO_VAL = (
     "there is no split val, so nothing is evaluated; --split val=0.2 takes a fifth of the photos"
@@ -185,11 +186,21 @@ def prepare(source: str | Path, request: Request) -> Prepared:
 
 
 def _alike(names: Sequence[str]) -> list[str]:
-    """A note on classes whose names differ in capitals alone: are they one?"""
+    """Notes on classes whose names differ in capitals or in a number alone: are they one?"""
     groups: dict[str, list[str]] = defaultdict(list)
+    numbered: dict[str, list[str]] = defaultdict(list)
     for name in names:
         groups[plain(name)].append(name)
-    return [
+        if match := re.fullmatch(r"(.*[^\W\d].*?)[\s_\-#.(]*\d+\)?", name):
+            numbered[match[1]].append(name)
+    many = {stem: found for stem, found in numbered.items() if len(found) > 2 and stem != "class"}
+    notes = [
+        f"{len(found)} classes are called {stem!r} with a number ({', '.join(found[:3])}, ...); if "
+        f"they are objects of one class, DATASETS.CLASSES merges them: {{{found[0]!r}: {stem!r}, "
+        "...}, or correct the labels in the tool"
+        for stem, found in many.items()
+    ]
+    return notes + [
         f"the names {' and '.join(map(repr, group))} differ in capitals alone; if they mean one "
         f"class, correct the export, or DATASETS.CLASSES merges them: {{{group[1]}: {group[0]}}}"
         for group in groups.values()

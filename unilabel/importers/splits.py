@@ -11,12 +11,12 @@ from pathlib import Path
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import decode_text, read_json
-from unilabel.importers.tree import stem_of
+from unilabel.importers.tree import PHOTO_SUFFIXES, stem_of
 
 TRAIN, VAL, TEST = "train", "val", "test"
 WORDS = {
     TRAIN: (TRAIN, "training", "default"),
-    VAL: (VAL, "valid", "validation", "dev"),
+    VAL: (VAL, "valid", "validation", "dev", "eval", "evaluation"),
     TEST: (TEST, "testing", "test-dev"),
 }
 FILLERS = {  # words beside the split in names of folders: train_images, val-set
@@ -25,6 +25,8 @@ FILLERS = {  # words beside the split in names of folders: train_images, val-set
 }
 _SPLIT_OF = {word: split for split, words in WORDS.items() for word in words}
 DEFAULT_SHARE = 0.2
+_PICTURE = "|".join(re.escape(suffix) for suffix in PHOTO_SUFFIXES)
+_TWO = re.compile(rf"(\S.*?(?:{_PICTURE}))[\s,;]+(\S.*?(?:{_PICTURE}))", re.IGNORECASE)
 
 
 def split_of_word(word: str) -> str:
@@ -142,6 +144,12 @@ def _by_file(photos: Sequence[str], file: Path) -> list[str]:
         for position in keys[line]:
             result[position] = VAL
     return result
+
+
+def two_files(line: str) -> tuple[str, str] | None:
+    """The photo and the mask that a line of a list names, None if it is no such line."""
+    match = _TWO.fullmatch(line)
+    return (match[1], match[2]) if match else None
 
 
 def read_lines(file: Path) -> list[str]:

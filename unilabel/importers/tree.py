@@ -19,7 +19,11 @@ from unilabel.data.images import IMAGE_SUFFIXES
 PHOTO_SUFFIXES = tuple(dict.fromkeys((*IMAGE_SUFFIXES, ".jfif", ".jpe")))
 MAX_FILES = 5_000_000
 SNIFFED = 16384  # bytes at both ends of a file
-_LEFT_OUT = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+# What systems put beside a person's files: previews, bins.
+_LEFT_OUT = {
+    *("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found"),
+    *("System Volume Information",),
+}
 
 
 def suffix_of(path: str) -> str:
@@ -198,6 +202,8 @@ class Tree:
         if not choices:  # perhaps it was saved in another format
             choices = self._by_stem.get(plain(name if stem else stem_of(name)), [])
             stem = True
+        if not choices and "%" in reference:  # as in an address
+            return self.find_photo(unquote(reference).replace("%", ""), near, prefer, False, avoid)
         if len(choices) > 1 and avoid:
             folders = {c: posixpath.dirname(c).lower() for c in choices}
             choices = [c for c in choices if not any(a in folders[c] for a in avoid)] or choices

@@ -91,8 +91,10 @@ def read_coco(tree: Tree, file: str) -> dict[str, Any]:
     data = read_json(tree.path(file), max_bytes=MAX_JSON_BYTES)
     for key in ("images", "annotations", "categories"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
+            found = isinstance(data, dict) and "items" in data and "categories" in data
+            other = " (it looks like Datumaro's own form: export as COCO)" if found else ""
             raise UniLabelError(
-                f'{tree.path(file)}: there is no list "{key}"; expected COCO\'s "images", '
+                f'{tree.path(file)}: there is no list "{key}"{other}; expected COCO\'s "images", '
                 '"annotations" and "categories": export it again, with the annotations.'
             )
     return data
@@ -167,7 +169,8 @@ def read_images(
         if photo in used:
             raise UniLabelError(
                 f"{where}: image {image_id!r} is the photo {photo}, which {used[photo]} names, "
-                "too; every photo may be listed once: rename one, or merge the entries."
+                "too; every photo may be listed once: move the file that does not count away, or "
+                "rename a photo."
             )
         used[photo] = f"{where}: image {image_id!r}"
         found[image_id] = (photo, entry)
@@ -221,6 +224,8 @@ def sketch(
     for annotation in annotations:
         about = f"{where}: annotation {annotation.get('id')!r}"
         category = annotation.get("category_id")
+        if category not in categories and isinstance(category, str) and category.isdigit():
+            category = int(category)  # some programs write numbers as texts here
         if category not in categories:
             raise UniLabelError(
                 f'{about} has the category {category!r}, which is not in "categories" '

@@ -9,7 +9,7 @@ from typing import Any
 
 from unilabel.core.errors import UniLabelError
 from unilabel.importers.classes import ClassTable, read_any_color, start_table
-from unilabel.importers.painter import Shape, Sketch, box, ellipse, outline
+from unilabel.importers.painter import Shape, Sketch, box, ellipse, outline, turned
 from unilabel.importers.per_photo import label_ids
 from unilabel.importers.plan import FilePhoto, Item, Options, Outlines, Plan
 from unilabel.importers.rle import check_size, runs_to_mask
@@ -142,6 +142,7 @@ def _points(kind: str, values: dict[str, Any], where: str) -> Any:
     if kind == "polygon":
         return [pair.split(",") for pair in values["points"].split(";")]
     if kind == "box":
-        return box(*(float(values[k]) for k in ("xtl", "ytl", "xbr", "ybr")))
+        corners = box(*(float(values[k]) for k in ("xtl", "ytl", "xbr", "ybr")))
+        return turned(corners, float(values.get("rotation", 0)))
     numbers = [float(values[k]) for k in ("cx", "cy", "rx", "ry")]
     return ellipse(*numbers, float(values.get("rotation", 0)))

@@ -9,16 +9,17 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from unilabel.core.errors import UniLabelError
 from unilabel.data.images import JPEG_SUFFIXES
 from unilabel.data.label_files import LABEL_SUFFIXES
-from unilabel.importers.classes import ClassTable, Names, names_of, read_names, read_yaml
-from unilabel.importers.forms import hf_metadata
+from unilabel.importers.classes import ClassTable
+from unilabel.importers.forms import hf_metadata, split_lists
 from unilabel.importers.forms.voc import drop_class
 from unilabel.importers.masks import MaskLabel, scan_masks
 from unilabel.importers.naming import name_values
+from unilabel.importers.own_names import own_names
 from unilabel.importers.plan import FilePhoto, Item, Options, Plan
 from unilabel.importers.splits import split_of_path, split_of_word
 from unilabel.importers.tree import PHOTO_SUFFIXES, Tree, suffix_of
@@ -30,7 +31,7 @@ MASK_FOLDERS = (
 )
 PHOTO_FOLDERS = (
     *("img_dir", "image", "images", "img", "imgs", "photos", "photo", "jpegimages", "rgb"),
-    *("leftimg8bit", "input", "inputs", "original", "raw", "color"),
+    *("leftimg8bit", "input", "inputs", "original", "raw", "color", "image_2", "image_02"),
 )
 MASK_SUFFIXES = (
     *("_mask", "-mask", ".mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt"),
@@ -44,19 +45,14 @@ MASK_SUFFIXES = (
     ),
     *("_target", "_semantic", "_ann", "-label", "_groundtruth", "_lab"),
 )
-NAME_FILES = (
-    "classes.json",
-    *("id2label.json", "classes.txt", "labels.txt", "class_names.txt", "names.txt", "classes.yaml"),
-    *(
-        "label_names.json",
-        "labels.json",
-        "classes.yml",
-        "data.yaml",
-        "dataset.yaml",
-        "labelmap.txt",
-    ),
-)
 MASK_TYPES = LABEL_SUFFIXES
+# What some tools write beside the map of classes: numbers of objects, colours to look at.
+_OTHER_MAPS = re.compile(
+    r"_(instanceIds|instanceTrainIds|color|colour|colored|pseudo|pseudo_color|vis|viz|overlay)$",
+    re.I,
+)
+OTHER_MAPS = "pictures beside the masks (objects, colours to look at)"
+_VERSION = re.compile(r"v\d+(\.\d+)*", re.I)  # of annotations, as a folder
 
 
 @dataclass(frozen=True)
@@ -73,6 +69,9 @@ def _role(word: str) -> tuple[str, str]:
     for kind, known in (("mask", MASK_FOLDERS), ("photo", PHOTO_FOLDERS)):
         if word in known:
             return kind, ""
+    if joined := re.fullmatch(r"([a-z]+?)(annot|annotations?|masks?|labels?)", word):
+        if split_of_word(joined[1]):  # trainannot, valmasks
+            return "mask", joined[1]
     parts = re.split(r"[_\-. ]+", word)
     for kind, known in (("mask", MASK_FOLDERS), ("photo", PHOTO_FOLDERS)):
         rest = [part for part in parts if part not in known]
@@ -91,7 +90,8 @@ def _key(path: str) -> tuple[str, str] | None:
     for at in range(len(parts) - 2, -1, -1):
         kind, rest = _role(parts[at].lower())
         if kind:
-            return kind, "/".join([*parts[:at], *([rest] if rest else []), *parts[at + 1 :]])
+            outer = [part for part in parts[:at] if not _VERSION.fullmatch(part)]
+            return kind, "/".join([*outer, *([rest] if rest else []), *parts[at + 1 :]])
     kind, rest = _role(parts[-1].lower())
     return (kind, "/".join(parts[:-1])) if kind and not rest else None
 
@@ -112,6 +112,7 @@ def find_pairs(tree: Tree, left_out: Counter[str] | None = None) -> list[Pair]:
         found = _key(path)
         if found and (found[0] == "photo" or suffix_of(path) in MASK_TYPES):
             keyed[found[0]][found[1]].append(path)
+    _drop_other_maps(keyed["mask"], left_out)
     if keyed["mask"] and not keyed["photo"]:  # photos lie beside the folder of masks
         for path in pictures:
             if _key(path) is None:
@@ -124,6 +125,17 @@ def find_pairs(tree: Tree, left_out: Counter[str] | None = None) -> list[Pair]:
     if not masks.keys() & photos.keys():
         masks, photos = _without_affixes(masks), _without_affixes(photos)
     return _join(tree, photos, masks, left_out)
+
+
+def _drop_other_maps(masks: dict[str, list[str]], left_out: Counter[str] | None) -> None:
+    """Take out pictures that stand beside a map of classes; not if there is nothing else."""
+    others = [key for key in masks if _OTHER_MAPS.search(key)]
+    if not others or len(others) == len(masks):
+        return
+    if left_out is not None:
+        left_out[OTHER_MAPS] += sum(len(masks[key]) for key in others)
+    for key in others:
+        del masks[key]
 
 
 def _without_affixes(paths: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -163,12 +175,14 @@ def _common_ending(masks: dict[str, list[str]], photos: dict[str, list[str]]) ->
 
 
 def _pairs_by_suffix(tree: Tree, pictures: list[str], left_out: Counter[str] | None) -> list[Pair]:
-    """Photos and masks in one folder, told apart by the masks' suffix."""
-    for ending in MASK_SUFFIXES:
+    """Photos and masks told apart by the masks' suffix, in one folder or else in any."""
+    for ending, whole in ((e, w) for w in (True, False) for e in MASK_SUFFIXES):
         masks: dict[str, list[str]] = defaultdict(list)
         photos: dict[str, list[str]] = defaultdict(list)
         for path in pictures:
             key = posixpath.splitext(path)[0]
+            if not whole:  # in folders of any names
+                key = posixpath.basename(key)
             if key.lower().endswith(ending.lower()) and suffix_of(path) in MASK_TYPES:
                 masks[key[: -len(ending)]].append(path)
             else:
@@ -266,7 +280,7 @@ def detect_ultralytics(tree: Tree) -> list[str]:
 
 def detect_plain(tree: Tree) -> list[str]:
     """The root, if any photos have masks."""
-    return [""] if find_pairs(tree) else []
+    return [""] if find_pairs(tree) or split_lists.pairs(tree) else []
 
 
 def read(tree: Tree, base: str, options: Options) -> Plan:
@@ -276,8 +290,9 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
         UniLabelError: no pairs, unreadable masks, or names that do not fit.
     """
     plan = Plan(ClassTable())
-    listed = [Pair(*names) for names in hf_metadata.pairs(tree)]
-    pairs = listed or find_pairs(tree, plan.left_out)
+    listed = hf_metadata.pairs(tree) or split_lists.pairs(tree)
+    pairs = [Pair(*names) for names in listed] or find_pairs(tree, plan.left_out)
+    pairs = [Pair(*names) for names in split_lists.splits(tree, [astuple(p) for p in pairs])]
     if not pairs:
         raise UniLabelError(
             f"{tree.root} has no photo with a mask: expected folders as images/ and masks/ with "
@@ -301,15 +316,3 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
         label = MaskLabel(str(tree.path(pair.mask)), tuple(ids.items()), seen.colored, hint)
         plan.items.append(Item(FilePhoto(str(tree.root), pair.photo), label, pair.split))
     return plan
-
-
-def own_names(tree: Tree) -> Names | None:
-    """Names that the export itself has, in a file of a usual name."""
-    for name in NAME_FILES:
-        for path in tree.named(name):
-            if suffix_of(path) not in (".yaml", ".yml"):
-                return read_names(tree.path(path))
-            data = read_yaml(tree.path(path))
-            if isinstance(data, dict) and data.get("names"):
-                return names_of(data["names"], str(tree.path(path)))
-    return None

@@ -11,11 +11,11 @@ import numpy as np
 
 from unilabel.core.errors import UniLabelError
 from unilabel.importers.classes import ClassTable
-from unilabel.importers.forms.folders import own_names
 from unilabel.importers.forms.voc import drop_class
 from unilabel.importers.frame import Frame
 from unilabel.importers.masks import Scanned, collect, finish, read_mask, scan_stored
 from unilabel.importers.naming import name_values
+from unilabel.importers.own_names import own_names
 from unilabel.importers.packed import PackedPhoto, suffix_of_picture
 from unilabel.importers.painter import Painted
 from unilabel.importers.plan import Item, Options, Plan

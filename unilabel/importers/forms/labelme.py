@@ -109,7 +109,7 @@ def sketch(path: Path, ids: dict[str, int]) -> Sketch:
         shape = Shape({**ids, IGNORED: IGNORE}[entry["label"].strip()], where)
         kind = entry.get("shape_type") or "polygon"
         points = outline(entry["points"], where)
-        if kind == "polygon":
+        if kind in ("polygon", "rotation"):  # corners of a turned box, in X-AnyLabeling
             shape.parts = [points]
         elif kind == "rectangle" and len(points) == 2:
             shape.parts = [outline(box(*points.min(0), *points.max(0)), where)]

@@ -10,12 +10,14 @@ from unilabel.core.label_space import IGNORE
 from unilabel.importers.classes import ClassTable
 from unilabel.importers.masks import MaskLabel, scan_masks
 from unilabel.importers.naming import as_voc_values, name_values, voc_codes
+from unilabel.importers.own_names import own_names
 from unilabel.importers.pairs import by_key, need_all
 from unilabel.importers.plan import FilePhoto, Item, Options, Plan
-from unilabel.importers.splits import read_lines, split_of_path, split_of_word
+from unilabel.importers.splits import read_lines, split_of_path, split_of_word, two_files
 from unilabel.importers.tree import PHOTO_SUFFIXES, Tree, is_below, suffix_of
 
-MASKS = ("segmentationclass", "segmentationclassaug")  # the first that is there
+# The first that holds pictures; labelme2voc has arrays of NumPy in the first one.
+MASKS = ("segmentationclass", "segmentationclasspng", "segmentationclassaug")
 PHOTOS = "jpegimages"
 LISTS = "imagesets/segmentation"
 
@@ -47,13 +49,16 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
     pairs = photo_mask_pairs(tree, base, plan)
     seen = scan_masks([str(tree.path(mask)) for _, mask, _ in pairs], options.workers)
     values = as_voc_values(seen) if seen.colored else seen
-    if values is None and options.names is None:
+    names = options.names or own_names(tree)
+    if names is not None and options.names is None:
+        plan.notes.append(f"the names of the classes are taken from {names.file}")
+    if values is None and names is None:
         raise UniLabelError(
             f"{tree.root / base}: the masks have colours that are not of the VOC palette, and no "
             'labelmap.txt names them; give them with --names FILE.json ({"road": [128, 64, 128], '
             "...})."
         )
-    ids = name_values(values or seen, options.names, plan.table, values is not None, plan.notes)
+    ids = name_values(values or seen, names, plan.table, values is not None, plan.notes)
     plan.table.background = ids.get(0)
     if options.background == "ignore" and ids.get(0, IGNORE) != IGNORE:
         ids = drop_class(plan.table, ids, ids[0])
@@ -108,7 +113,9 @@ def photo_mask_pairs(tree: Tree, base: str, plan: Plan) -> list[tuple[str, str, 
 def _folder(tree: Tree, base: str, names: tuple[str, ...]) -> str:
     inside = [f for f in tree.folders if posixpath.dirname(f) == base]
     found = [f for name in names for f in inside if posixpath.basename(f).lower() == name]
-    return found[0] if found else posixpath.join(base, names[0])
+    holding = {posixpath.dirname(p) for p in tree.photos}
+    full = [f for f in found if any(is_below(h, f) or h == f for h in holding)]
+    return next(iter([*full, *found]), posixpath.join(base, names[0]))
 
 
 def _lists(
@@ -133,6 +140,8 @@ def _lists(
             continue
         for line in lines:
             key = line.split("\t")[0].strip().strip('"')
+            if two := two_files(key):  # "/JPEGImages/1.jpg /SegmentationClassAug/1.png"
+                key = two[0].lstrip("/")
             key = key.replace("\\", "/").removeprefix("JPEGImages/")
             if suffix_of(key) in PHOTO_SUFFIXES:
                 key = posixpath.splitext(key)[0]

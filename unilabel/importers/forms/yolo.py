@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from unilabel.core.errors import UniLabelError
-from unilabel.importers.classes import names_of, read_yaml, start_table
+from unilabel.importers.classes import Names, names_of, read_names, read_yaml, start_table
 from unilabel.importers.forms.coco import BOX_ONLY
 from unilabel.importers.frame import Frame
 from unilabel.importers.painter import Painted, Shape, Sketch, outline
@@ -21,12 +21,25 @@ from unilabel.importers.splits import read_lines, split_of_path, split_of_word
 from unilabel.importers.tree import PHOTO_SUFFIXES, Tree, is_below, suffix_of
 
 TITLE = "YOLO segmentation"
+NAME_LISTS = ("classes.txt", "obj.names")
 NO_FILE = "photos without a label file (nothing labelled)"
 
 
 def detect(tree: Tree) -> list[str]:
     """Folders with a YAML file that names classes, and text files below ``labels``."""
-    return sorted({posixpath.dirname(f) for f in _yaml_files(tree) if _labels(tree, f)})
+    return sorted({posixpath.dirname(f) for f in _class_files(tree) if _labels(tree, f)})
+
+
+def _class_files(tree: Tree) -> list[str]:
+    """YAML files that name classes; without any, plain lists beside ``images`` and ``labels``."""
+    folders = {folder.lower() for folder in tree.folders}
+    wanted = ("images", "labels")
+    lists = [
+        file
+        for file in tree.named(*NAME_LISTS)
+        if {posixpath.join(posixpath.dirname(file), n).lower() for n in wanted} <= folders
+    ]
+    return _yaml_files(tree) or lists
 
 
 def _yaml_files(tree: Tree) -> list[str]:
@@ -40,7 +53,8 @@ def _yaml_files(tree: Tree) -> list[str]:
 
 def _labels(tree: Tree, file: str) -> list[str]:
     below = tree.below(posixpath.dirname(file))
-    return [f for f in below if suffix_of(f) == ".txt" and "labels" in f.lower().split("/")]
+    texts = [f for f in below if suffix_of(f) == ".txt" and "labels" in f.lower().split("/")]
+    return [f for f in texts if posixpath.basename(f).lower() not in NAME_LISTS]
 
 
 @dataclass(frozen=True)
@@ -73,14 +87,12 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
     Raises:
         UniLabelError: the YAML file is wrong, or a folder that it names is missing.
     """
-    file = next(f for f in _yaml_files(tree) if posixpath.dirname(f) == base)
+    file = next(f for f in _class_files(tree) if posixpath.dirname(f) == base)
     path = tree.path(file)
-    data = read_yaml(path)
-    if not isinstance(data, dict) or not isinstance(data.get("names"), list | dict):
-        raise UniLabelError(f'{path}: "names" is no list of names; export it again.')
+    data, names = _content(path)
     table = start_table(options)
     ids = {}
-    for value, (name, _) in names_of(data["names"], str(path)).by_value().items():
+    for value, (name, _) in names.by_value().items():
         ids[value] = (table.id_of if options.names else table.add)(name, str(path))
     plan = Plan(table)
     texts = _labels(tree, file)
@@ -94,10 +106,24 @@ def read(tree: Tree, base: str, options: Options) -> Plan:
         used.add(text)
         label = YoloLabel(str(tree.path(text)), tuple(ids.items()), table.fill)
         plan.items.append(Item(FilePhoto(str(tree.root), photo), label, split))
-    alone = [f for f in texts if f not in used and f.lower() != "classes.txt"]
+    alone = [f for f in texts if f not in used]
     if alone:
         plan.left_out["label files without a photo"] += len(alone)
     return plan
+
+
+def _content(path: Path) -> tuple[dict[str, Any], Names]:
+    """The content of a YAML file, and the names in it or in a plain list.
+
+    Raises:
+        UniLabelError: there are no names.
+    """
+    if path.name.lower() in NAME_LISTS:
+        return {}, read_names(path)
+    data = read_yaml(path)
+    if not isinstance(data, dict) or not isinstance(data.get("names"), list | dict):
+        raise UniLabelError(f'{path}: "names" is no list of names; export it again.')
+    return data, names_of(data["names"], str(path))
 
 
 def _key(path: str) -> str:
@@ -193,6 +219,11 @@ def sketch(path: Path, ids: Mapping[int, int], size: tuple[int, int]) -> Sketch:
         if len(values) == 4:
             result.left_out[BOX_ONLY] += 1
             continue
+        if len(values) % 2:
+            raise UniLabelError(
+                f"{where}: there are {len(values)} numbers behind the class, expected pairs of x, "
+                "y; a confidence at the end, as predictions are saved with, has to go (save_conf)."
+            )
         points = outline(values, where)
         if len(points) and (points.min() < -1 or points.max() > 2):
             raise UniLabelError(
