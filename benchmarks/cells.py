@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,13 @@ def read_cells(out: Path, kept: Path | None, methods: Iterable[str]) -> Cells:
     return found
 
 
-def spread(values: list[float | None], digits: int) -> str:
-    """Mean and standard deviation over seeds."""
+def spread(values: Sequence[float | None], digits: int) -> str:
+    """Mean and standard deviation over seeds; of fewer than all of them, how many."""
     known = [v for v in values if v is not None]
     if not known:
         return "-"
+    if len(known) < len(values):
+        return f"{spread(known, digits)} ({len(known)} of {len(values)})"
     text = f"{statistics.fmean(known):.{digits}f}"
     return f"{text} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else text
 

@@ -229,3 +229,11 @@ def test_what_parts_are_worth_is_compared_seed_by_seed(compare: ModuleType) -> N
     lines = compare.before_markdown(cells, before).splitlines()
     assert lines[2:] == ["| ours | 0, 2 | +0.25 (+0.50, +0.00) | - | -0.025 (-0.050, +0.000) |"]
     assert compare.before_markdown(cells, {}) == ""
+
+
+def test_a_mean_over_fewer_seeds_says_so(compare: ModuleType) -> None:
+    spread = sys.modules["cells"].spread
+    assert spread([1.0, 2.0], 1) == "1.5 ± 0.7"
+    assert spread([1.0, None, 2.0], 1) == "1.5 ± 0.7 (2 of 3)"
+    assert spread([None, 2.0], 1) == "2.0 (1 of 2)"
+    assert spread([None], 1) == "-"
