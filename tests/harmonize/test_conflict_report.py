@@ -20,7 +20,7 @@ from unilabel.core.synthetic import write_toy_world
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.folders import folder_source
 from unilabel.data.sources import Sample
-from unilabel.harmonize import report as report_module
+from unilabel.harmonize import report_page as page_module
 from unilabel.harmonize.conflicts import find_pairs, split_classes
 from unilabel.harmonize.evidence import CROPS, PhotoChooser, collect
 from unilabel.harmonize.photos import Photo
@@ -136,7 +136,7 @@ def test_the_page(job, totals, monkeypatch) -> None:
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             assert (image.format, image.size) == ("JPEG", (112, 112))
     assert report.dropped == 0
-    monkeypatch.setattr(report_module, "MOST_BYTES", 40_000)
+    monkeypatch.setattr(page_module, "MOST_BYTES", 40_000)
     small = write_report(job, totals, workers=1)
     assert small.dropped > 0
     assert sum(map(len, crops_of(small.page).values())) <= 40_000
@@ -168,6 +168,32 @@ def test_evidence_is_what_it_says(job) -> None:
     assert both[False] > 20
     for counts, written in zip(evidence.free, evidence.written, strict=True):
         assert (counts.sum(1) == written.sum(1)).all()
+
+
+def test_every_link_has_its_crops(job, totals) -> None:
+    """On the page, in a pair or among the labels alone; those without any are named."""
+    space = job.labeller.predictor.label_space
+    evidence = collect(job.labeller, job.photos, workers=1)
+    first = next(key for key in evidence.crops if key[1])[0]
+    for agree in (True, False):
+        evidence.crops.pop((first, agree), None)
+    report = make_report(job, space, totals, evidence)
+    names = [part.source.name for part in job.labeller.parts]
+    links = {
+        (i, int(column), label)
+        for i, name in enumerate(names)
+        for label, column in enumerate(space.mapping.class_of(name).tolist())
+        if column >= 0
+    }
+    shown = {tuple(map(int, key.split(".")[:3])) for key in crops_of(report.page)}
+    assert shown <= links
+    assert report.bare == len(links - shown) < len(links) / 2
+    assert first in links - shown
+    part = report.page.partition("<h2>Links without a picture</h2>")[2].partition("<h2>")[0]
+    assert part.count("and the label") == report.bare
+    index, row, _ = first
+    classes = job.labeller.parts[index].source.label_space.class_names
+    assert f"{classes[row]} ({names[index]}) and the label" in part
 
 
 def test_another_target_has_the_same_report_form(job, totals) -> None:

@@ -32,6 +32,8 @@ def finish(job: HarmonizeJob, workers: int) -> list[str]:
     lines += [f"ignored, since the target has no class for it: {t}" for t in totals.lost()]
     if report.dropped:
         lines.append(f"report.html: {report.dropped} crops were left out, to keep it small")
+    if report.bare:
+        lines.append(f"report.html: {report.bare} links carry no region of some size")
     lines.append(
         f"report.html: {report.pairs} pairs of classes, {report.doubts} things to look at first"
     )

@@ -7,10 +7,9 @@ when a pair is opened.
 
 from __future__ import annotations
 
-import base64
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,24 +17,15 @@ import torch
 
 from unilabel import __version__
 from unilabel.core.io import atomic_path
-from unilabel.core.label_space import LabelSpace
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.harmonize.conflicts import Pair, Side, find_pairs, split_classes
-from unilabel.harmonize.evidence import CROPS, Crop, Evidence, Key, PhotoChooser, collect
+from unilabel.harmonize.conflicts import Pair, find_pairs, split_classes
+from unilabel.harmonize.evidence import Crop, Evidence, Key, Link, PhotoChooser, collect
 from unilabel.harmonize.job import HarmonizeJob
+from unilabel.harmonize.report_page import Page
 from unilabel.harmonize.summary import Totals
-from unilabel.visual.page_parts import PAGE, STYLE, class_mark, table
+from unilabel.visual.page_parts import PAGE, STYLE, table
 
 REPORT = "report.html"
-MOST_BYTES = 24 * 2**20  # of crops in the page
-_OPEN = 3  # pairs that are open at first
-_RELATION = {
-    "equal": "is equal to",
-    "subset": "is part of",
-    "superset": "is wider than",
-    "overlap": "overlaps with",
-    "none": "has the name of",
-}
 _NO_PHOTOS = (
     "<p><b>There are no crops on this page</b>: they are taken from training photos alone, so that "
     "those of val stay unseen, and none was harmonised (--splits).</p>"
@@ -51,8 +41,9 @@ details.pair summary .stake { margin-left: auto; font-variant-numeric: tabular-n
 .group { display: flex; flex-wrap: wrap; gap: 6px; align-content: flex-start; }
 .group h4 { flex: 1 0 100%; margin: 4px 0 0; font-size: 13px; font-weight: 600; }
 .group.no h4 { color: #a33; }
-.group figure { width: 112px; } .group figcaption { font-size: 11.5px; line-height: 1.25; }
-.group img { width: 112px; height: 112px; background: #eee; }
+.group figure { width: min(112px, calc((100% - 12px) / 3)); }
+.group figcaption { font-size: 11.5px; line-height: 1.25; }
+.group img { width: 100%; aspect-ratio: 1; background: #eee; }
 h3.label { margin: 14px 0 0; font-size: 15px; }
 """
 _SCRIPT = """
@@ -80,6 +71,7 @@ class Report:
         doubts: doubts on it.
         crops: crops on it.
         dropped: crops that were left out to keep it small.
+        bare: links without any crop.
     """
 
     page: str
@@ -87,6 +79,7 @@ class Report:
     doubts: int
     crops: int
     dropped: int
+    bare: int
 
 
 def write_report(job: HarmonizeJob, totals: Totals, workers: int) -> Report:
@@ -125,14 +118,17 @@ def make_report(
     crops = {
         ((known.index(d), c, u), k): v for ((d, c, u), k), v in evidence.crops.items() if d in known
     }
-    page = _Page([parts[i].source.label_space for i in known], space, crops)
+    page = Page([parts[i].source.label_space for i in known], space, crops)
+    sections = [page.pair(number, pair) for number, pair in enumerate(pairs)]  # their crops first
+    bare = bare_links(space, names, crops)
     body = [
         _head(job, names, totals, evidence),
         _overview(pairs, page),
         _splits(space, names),
-        _alone(space, names),
+        _bare(bare, page) if evidence.photos else "",
+        _alone(space, names, page),
         "<h2>Pairs, most pixels first</h2>",
-        *(page.pair(number, pair) for number, pair in enumerate(pairs)),
+        *sections,
     ]
     text = PAGE.format(
         title=html.escape(f"Where the datasets of {job.output.resolve().name} disagree"),
@@ -141,7 +137,7 @@ def make_report(
         script=_SCRIPT % json.dumps(page.pictures),
     )
     doubts = sum(len(pair.doubts) for pair in pairs)
-    return Report(text, len(pairs), doubts, len(page.pictures), page.dropped)
+    return Report(text, len(pairs), doubts, len(page.pictures), page.dropped, len(bare))
 
 
 def _scaled(counts: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -170,7 +166,7 @@ def _head(job: HarmonizeJob, names: Sequence[str], totals: Totals, evidence: Evi
     )
 
 
-def _overview(pairs: Sequence[Pair], page: _Page) -> str:
+def _overview(pairs: Sequence[Pair], page: Page) -> str:
     rows = []
     for number, pair in enumerate(pairs):
         for text in pair.doubts:
@@ -192,10 +188,37 @@ def _splits(space: UnifiedLabelSpace, names: Sequence[str]) -> str:
     return f"<h2>Classes of many labels</h2><ul>{items}</ul>"
 
 
-def _alone(space: UnifiedLabelSpace, names: Sequence[str]) -> str:
+def bare_links(
+    space: UnifiedLabelSpace, names: Sequence[str], crops: Mapping[Key, Sequence[Crop]]
+) -> list[Link]:
+    """Links of the datasets (in order of ``names``) of which there is no crop at all."""
+    links = [
+        (index, int(column), label)
+        for index, name in enumerate(names)
+        for label, column in enumerate(space.mapping.class_of(name).tolist())
+        if column >= 0
+    ]
+    return [link for link in links if not (crops.get((link, True)) or crops.get((link, False)))]
+
+
+def _bare(links: Sequence[Link], page: Page) -> str:
+    if not links:
+        return ""
+    texts = [
+        f"{page.datasets[index].class_names[row]} ({page.datasets[index].name}) and the label "
+        f"{page.space.names[label]}"
+        for index, row, label in links
+    ]
+    return (
+        "<h2>Links without a picture</h2><p>On the photos looked at they carry no region of some "
+        f"size: they may be wrong.</p><p>{html.escape('; '.join(texts))}</p>"
+    )
+
+
+def _alone(space: UnifiedLabelSpace, names: Sequence[str], page: Page) -> str:
     """Labels of one dataset alone, which are in no pair."""
-    items = []
-    for name in names:
+    items, pictures = [], []
+    for index, name in enumerate(names):
         own = space.mapping.class_of(name)
         others = [space.mapping.class_of(n) >= 0 for n in names if n != name]
         alone = (own >= 0) & ~torch.stack([*others, torch.zeros_like(own, dtype=torch.bool)]).any(0)
@@ -204,106 +227,12 @@ def _alone(space: UnifiedLabelSpace, names: Sequence[str]) -> str:
             classes = space.label_spaces.get(name).class_names
             texts = [f"{space.names[i]} ({classes[int(own[i])]})" for i in labels]
             items.append(f"<li>{html.escape(name)}: {html.escape(', '.join(texts))}</li>")
+            pictures += [page.link((index, int(own[i]), i)) for i in labels]
     if not items:
         return ""
     return (
         "<h2>Labels of one dataset alone</h2><p>No other dataset that was harmonised is linked to "
         "them, so they are in no pair below. Where another one shows the same thing, a link is "
-        f"missing.</p><ul>{''.join(items)}</ul>"
+        f"missing.</p><ul>{''.join(items)}</ul><details class='pair'><summary>Their pictures"
+        f"</summary><div class='links'>{''.join(pictures)}</div></details>"
     )
-
-
-class _Page:
-    """Sections of pairs; every crop is kept once."""
-
-    def __init__(
-        self,
-        datasets: Sequence[LabelSpace],
-        space: UnifiedLabelSpace,
-        crops: dict[Key, list[Crop]],
-    ) -> None:
-        self.datasets = datasets
-        self.space = space
-        self.crops = crops
-        self.pictures: dict[str, str] = {}
-        self.dropped = 0
-        self._bytes = 0
-
-    def name(self, side: Side) -> str:
-        """A class with its colour and dataset."""
-        space = self.datasets[side.dataset]
-        return (
-            f"{class_mark(side.name, space.colors[side.row])} "
-            f"<span class='quiet'>{html.escape(space.name)}</span>"
-        )
-
-    def pair(self, number: int, pair: Pair) -> str:
-        mark = "<span class='mark'>look</span>" if pair.doubts else ""
-        summary = (
-            f"<summary><span>{self.name(pair.one)}</span><span>{_RELATION[pair.relation]}</span>"
-            f"<span>{self.name(pair.two)}</span>{mark}"
-            f"<span class='stake'>{pair.stake:,} pixels</span></summary>"
-        )
-        doubts = "".join(f"<p><span class='doubt'>{html.escape(t)}</span></p>" for t in pair.doubts)
-        facts = [
-            f"{self.name(side)}: {side.pixels:,} pixels drawn, {side.shared:,} of them with a "
-            f"label of both{_read(side)}"
-            for side in (pair.one, pair.two)
-        ]
-        labels = "".join(self._label(pair, label) for label in pair.labels)
-        return (
-            f'<details class="pair" id="pair{number}"{" open" if number < _OPEN else ""}>'
-            f"{summary}{doubts}<p>{'<br>'.join(facts)}</p>{labels}</details>"
-        )
-
-    def _label(self, pair: Pair, label: int) -> str:
-        sides = (
-            "".join(self._group(side, label, agree) for agree in (True, False))
-            for side in (pair.one, pair.two)
-        )
-        groups = [f"<div>{groups}</div>" for groups in sides]
-        return (
-            f"<h3 class='label'>{class_mark(self.space.names[label], self.space.colors[label])} "
-            f"<span class='quiet'>label {label}</span></h3>"
-            f"<div class='links'>{''.join(groups)}</div>"
-        )
-
-    def _group(self, side: Side, label: int, agree: bool) -> str:
-        dataset = html.escape(self.datasets[side.dataset].name)
-        title = f"{dataset}: {html.escape(side.name)}, both {'agree' if agree else 'disagree'}"
-        found = self.crops.get(((side.dataset, side.row, label), agree), [])
-        figures = []
-        for place, crop in enumerate(found[:CROPS]):
-            key = f"{side.dataset}.{side.row}.{label}.{int(agree)}.{place}"
-            if not self._keep(key, crop):
-                continue
-            read = html.escape(self.space.names[crop.read])
-            text = (
-                f"{100 * crop.confidence:.0f} % sure"
-                if agree
-                else (f"read as {read}, {100 * crop.confidence:.0f} % sure")
-            )
-            figures.append(
-                f'<figure><img data-crop="{key}" alt="{html.escape(crop.photo)}" '
-                f'title="{html.escape(crop.photo)}"><figcaption>{text}</figcaption></figure>'
-            )
-        body = "".join(figures) or "<span class='quiet'>no region of some size</span>"
-        return f"<div class='group{'' if agree else ' no'}'><h4>{title}</h4>{body}</div>"
-
-    def _keep(self, key: str, crop: Crop) -> bool:
-        if key in self.pictures:
-            return True
-        data = base64.b64encode(crop.jpeg).decode("ascii")
-        if self._bytes + len(data) > MOST_BYTES:
-            self.dropped += 1
-            return False
-        self._bytes += len(data)
-        self.pictures[key] = data
-        return True
-
-
-def _read(side: Side) -> str:
-    if side.read is None:
-        return ""
-    share = f"{100 * side.read:.0f} %"
-    return f"; left free, the model reads {share} of those looked at as the other class"
