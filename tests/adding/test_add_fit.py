@@ -37,6 +37,23 @@ def test_a_large_penalty_keeps_the_rows(mode) -> None:
     assert free.heard.tolist() == [True] * 4 + [False] * 2
 
 
+@pytest.mark.parametrize("mode", ["probability_sum", "logit_sum"])
+def test_a_class_without_pixels_is_neither_moved_nor_made_rare(mode) -> None:
+    """The others are fitted as if it were not there, and it keeps its row without bias."""
+    pixels, rows = make_pixels()
+    shown = pixels.select(pixels.labels != 2)
+    present = shown.counts(3) > 0
+    found = fit_reading(shown, rows, LINKS, 0.01, FitOptions(mode), present)
+    two = LINKS.clone()
+    two[3] = False  # the only label of class 2
+    alone = fit_reading(shown, rows, two, 0.01, FitOptions(mode))
+    assert torch.equal(found.rows, alone.rows)
+    assert torch.equal(found.bias, alone.bias)
+    assert torch.equal(found.rows[3], rows[3])
+    assert float(found.bias[3]) == 0
+    assert bool(found.heard[3])
+
+
 def test_an_own_head_is_multinomial_regression() -> None:
     """Against the same loss written down plainly and minimised by gradient descent."""
     pixels, rows = make_pixels(200)

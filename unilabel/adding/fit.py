@@ -133,27 +133,28 @@ def fit_reading(
         links: (N, C) bool; unified labels without a link take no part.
         penalty: weight of the mean squared change of a score against the loss.
         options: see there.
-        present: (C,) bool, classes with pixels. The rows of others stay, for nothing is known about
-            them but that they are none of these pixels. None: all.
+        present: (C,) bool, classes with pixels. Those without take no part in the fit and keep
+            their rows without bias: that a few photos do not show them is no reason to make them
+            rare everywhere. None: all have pixels.
     """
-    heard = links.any(1)
-    start, matrix = base[heard], links[heard]
-    moved = torch.ones(len(start)) if present is None else (matrix & present).any(1).float()
+    known = links if present is None else links & present
+    fitted = known.any(1)
+    start, matrix = base[fitted], known[fitted]
     shift = torch.zeros_like(start).requires_grad_()
     bias = torch.zeros(len(start)).requires_grad_()
     weights = _pixel_weights(pixels, matrix.shape[1], options)
     scale = penalty * mean_square(pixels.embeddings)
 
     def loss() -> Tensor:
-        logits = pixels.embeddings @ (start + moved[:, None] * shift).T + moved * bias
+        logits = pixels.embeddings @ (start + shift).T + bias
         data = _weighted_loss(logits, matrix, pixels.labels, weights, options.mode)
         return data + scale * shift.square().sum() + BIAS_PENALTY * bias.square().sum()
 
     _minimise([shift, bias], loss, options.steps)
     rows, all_bias = base.clone(), torch.zeros(len(base))
-    rows[heard] += moved[:, None] * shift.detach()
-    all_bias[heard] = moved * bias.detach()
-    return Reading(rows, all_bias, heard)
+    rows[fitted] += shift.detach()
+    all_bias[fitted] = bias.detach()
+    return Reading(rows, all_bias, links.any(1))
 
 
 def fit_new_rows(
