@@ -99,3 +99,24 @@ def test_memory_is_measured_over_the_whole_run(
     assert [done for done, _, _ in rows] == [10, 20, 30]
     assert all(size > 50 for _, size, _ in rows)
     assert len(list((tmp_path / "merged/labels/train").glob("*.png"))) == 30
+
+
+def test_seconds_of_a_photo(
+    toy_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of photos that are certain the network is not asked."""
+    speed = load("harmonize_speed")
+    write_toy_world(tmp_path, 0, 5, 1)
+    folders = [str(tmp_path / name) for name in ("toy_fine", "toy_coarse")]
+    page = tmp_path / "page.md"
+    page.write_text(f"<!-- table:{speed.TABLE} -->\nold\n<!-- end:{speed.TABLE} -->\n")
+    command = ["--weights", str(toy_weights), "--folders", *folders, "--markdown", str(page)]
+    assert speed.main([*command, "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["certain"] + found["asked"] == 10
+    assert found["asked_network"] == found["asked"] - 3  # three warm up
+    assert found["certain_network"] == 0
+    assert found["asked_ms"] > 0
+    assert found["predict_ms"] > 0
+    assert "old" not in page.read_text()
+    assert f"| {found['certain']} | 0 |" in page.read_text()
