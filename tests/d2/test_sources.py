@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -78,6 +79,18 @@ def test_other_ignore_labels_become_255(tmp_path: Path) -> None:
     _, label = load_first(folder)
     assert set(np.unique(label)) == {0, 1, 255}
     assert (label[ids == 2] == 255).all()
+
+
+@pytest.mark.parametrize("place", ["@eaDir", "$RECYCLE.BIN", "__MACOSX", "lost+found"])
+def test_what_systems_put_beside_photos(place: str, tmp_path: Path) -> None:
+    """Previews and bins hold pictures, too; they are no photos of the dataset and no strangers."""
+    folder = write_folder(tmp_path / "mine")
+    for path in list(folder.rglob("*.png")):
+        (path.parent / place).mkdir(exist_ok=True)
+        shutil.copy(path, path.parent / place / path.name)
+    source = folder_source(str(folder))
+    assert [len(source.samples(split)) for split in ("train", "val")] == [3, 2]
+    assert not any(place in text for text in source.remarks())
 
 
 def test_images_of_several_formats_and_hidden_files(tmp_path: Path) -> None:

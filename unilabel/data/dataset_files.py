@@ -27,6 +27,18 @@ KeyRule = Callable[[str, str], "str | None"]
 SplitRule = Callable[[Path, str, "set[str]"], "set[str]"]
 
 
+# What systems put beside a person's files, in lower case: previews, bins.
+_OF_SYSTEMS = {
+    *("__macosx", "thumbs.db", "desktop.ini", "@eadir", "#recycle", "$recycle.bin", "lost+found"),
+    *("system volume information",),
+}
+
+
+def is_of_system(name: str) -> bool:
+    """Whether a file or folder of this name was put there by a system, not by its owner."""
+    return name.lower() in _OF_SYSTEMS
+
+
 def plain(name: str) -> str:
     """A name whatever its case and the way in which its accents are stored (macOS has its own)."""
     return unicodedata.normalize("NFC", name).casefold()
@@ -182,7 +194,8 @@ def walk_files(
         return
     for entry in list(_entries(folder)):  # closed before the next one is opened
         if entry.is_dir():
-            if within is None or re.fullmatch(within, entry.name):
+            entered = within is None or re.fullmatch(within, entry.name)
+            if entered and not is_of_system(entry.name):
                 yield from walk_files(entry.path, None, above | {real})
         else:
             yield entry.path

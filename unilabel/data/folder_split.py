@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from unilabel.core.errors import UniLabelError
-from unilabel.data.dataset_files import PairedFiles, plain, walk_files
+from unilabel.data.dataset_files import PairedFiles, is_of_system, plain, walk_files
 from unilabel.data.images import IMAGE_SUFFIXES
 from unilabel.data.label_files import LABEL_SUFFIXES
 from unilabel.data.sources import Sample
 
 _NAMES = 3  # file names that a line shows
-_JUNK = {"thumbs.db", "desktop.ini"}
 _LIKE_LABELS = ("masks", "mask", "label", "annotations", "ground_truth", "gt", "segmentations")
 
 
@@ -163,7 +162,7 @@ def walk_own(folder: str) -> Iterator[str]:
     """Files below a folder that its owner put there, sorted: not those of file managers."""
     for path in sorted(walk_files(folder)):
         below = path[len(folder) + 1 :].split(os.sep)
-        if below[-1].lower() not in _JUNK and not any(part.startswith(".") for part in below):
+        if not any(part.startswith(".") or is_of_system(part) for part in below):
             yield path
 
 

@@ -13,17 +13,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from unilabel.core.errors import UniLabelError
-from unilabel.data.dataset_files import plain
+from unilabel.data.dataset_files import is_of_system, plain
 from unilabel.data.images import IMAGE_SUFFIXES
 
 PHOTO_SUFFIXES = tuple(dict.fromkeys((*IMAGE_SUFFIXES, ".jfif", ".jpe")))
 MAX_FILES = 5_000_000
 SNIFFED = 16384  # bytes at both ends of a file
-# What systems put beside a person's files: previews, bins.
-_LEFT_OUT = {
-    *("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found"),
-    *("System Volume Information",),
-}
 
 
 def suffix_of(path: str) -> str:
@@ -74,7 +69,7 @@ class Tree:
             return
         count = 0
         for entry in entries:
-            if entry.name.startswith(".") or entry.name in _LEFT_OUT:
+            if entry.name.startswith(".") or is_of_system(entry.name):
                 continue
             path = f"{folder}/{entry.name}" if folder else entry.name
             try:
