@@ -200,23 +200,31 @@ def test_filling_and_leaving_out_what_is_uncertain(
     assert sum(d["shares"]["unlabelled_filled"] for d in result) > 0
 
 
-def test_labels_that_joined_later_are_used_on_older_photos(
-    tool: ModuleType, toy_weights: Path, world: Path, tmp_path: Path
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_bias_of_the_dataset_has_no_say_inside_a_class(
+    silent: bool, tool: ModuleType, toy_weights: Path, world: Path, tmp_path: Path
 ) -> None:
-    """Those that ``tools/add_dataset.py`` adds are silent in the answers of older datasets."""
+    """It is fitted to classes; labels that joined the model later are silent by it."""
     saved = torch.load(toy_weights, weights_only=True)
     space = UnifiedLabelSpace.from_dict(saved["label_space"])
     city = space.label_spaces.dataset_index("toy_city")
     class_of = space.mapping.class_of("toy_city")
     several = [c for c in class_of.unique().tolist() if c >= 0 and (class_of == c).sum() > 1]
     added = [int((class_of == c).nonzero()[-1]) for c in several]
-    saved["model"]["uni_head.dataset_bias"][city, added] = SILENT
-    torch.save(saved, tmp_path / "model.pth")
-    base = ["--weights", str(tmp_path / "model.pth"), "--output", str(tmp_path / "m")]
-    assert tool.main([*base, *folders(world, "toy_city"), "--workers", "1"]) == 0
-    maps = [np.array(Image.open(p)) for p in (tmp_path / "m/labels").rglob("*.png")]
-    assert any(np.isin(values, added).any() for values in maps)
-    assert check(tool, tmp_path / "m") == 0
+    maps = {}
+    for name in ("plain", "biased"):
+        if name == "biased" and silent:
+            saved["model"]["uni_head.dataset_bias"][city, added] = SILENT
+        elif name == "biased":
+            saved["model"]["uni_head.dataset_bias"][city] += 50 * torch.randn(len(class_of))
+        torch.save(saved, tmp_path / f"{name}.pth")
+        base = ["--weights", str(tmp_path / f"{name}.pth"), "--output", str(tmp_path / name)]
+        assert tool.main([*base, *folders(world, "toy_city"), "--workers", "1"]) == 0
+        assert check(tool, tmp_path / name) == 0
+        files = sorted((tmp_path / name / "labels").rglob("*.png"))
+        maps[name] = np.stack([np.array(Image.open(file)) for file in files])
+    assert np.isin(maps["plain"], added).any()
+    np.testing.assert_array_equal(maps["plain"], maps["biased"])
 
 
 def test_a_changed_file_is_found(

@@ -27,7 +27,7 @@ from unilabel.core.reading import read_labels
 from unilabel.data.parallel import run_parallel
 from unilabel.data.sources import load_sample
 from unilabel.harmonize.choices import Choices
-from unilabel.harmonize.labelling import Labeller, logits_for
+from unilabel.harmonize.labelling import Labeller
 from unilabel.harmonize.photos import Photo
 from unilabel.harmonize.target import Target
 
@@ -175,7 +175,7 @@ class Witness:
         part, options = labeller.parts[index], labeller.options
         image, drawn = load_sample(part.source, photo.sample)
         encoded = labeller.predictor.encode(image, options.short_side, False, options.window)
-        scores = logits_for(labeller.head, part, encoded.embedding)
+        scores = labeller.head.unified_logits(encoded.embedding)
         answer = read_labels(scores, encoded.grid, encoded.size, confidence=True)
         labels = torch.from_numpy(drawn)
         allowed = self.choices[index].allowed.to(scores.device)

@@ -28,7 +28,6 @@ from unilabel.harmonize.options import Options
 from unilabel.harmonize.photos import Photo
 from unilabel.harmonize.target import Target
 from unilabel.importers.links import place_file
-from unilabel.modeling.heads import UniSegHead
 from unilabel.predictor import UniLabelPredictor
 
 SURE = 255  # a confidence of 1 in maps and sums
@@ -42,14 +41,12 @@ class Part:
         source: its photos.
         links: bool (N, C), the class that each unified label stands for.
         choices: what its pixels may become.
-        bias: dataset of the model whose bias is added to the unified logits, or None.
         origin: where its photos come from, for ``harmonize.json``.
     """
 
     source: DatasetSource
     links: Tensor
     choices: Choices
-    bias: int | None
     origin: dict[str, Any]
 
 
@@ -122,13 +119,18 @@ class Labeller:
         self.advisers = advisers
 
     def _scores(
-        self, predictor: UniLabelPredictor, part: Part, image: NDArray[np.uint8]
+        self, predictor: UniLabelPredictor, image: NDArray[np.uint8]
     ) -> tuple[Tensor, CellGrid]:
+        """Logits of the unified labels, as on photos of no dataset.
+
+        A dataset's own bias and shift are fitted to the sums over its classes. Inside a class they
+        are free to prefer any label, and labels that joined the model later are silent there.
+        """
         options = self.options
         encoded = predictor.encode(image, options.short_side, options.tta, options.window)
         head = predictor.model.uni_head
         assert head is not None
-        return logits_for(head, part, encoded.embedding), encoded.grid
+        return head.unified_logits(encoded.embedding), encoded.grid
 
     @torch.inference_mode()
     def label(self, index: int, image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Labelled:
@@ -145,7 +147,7 @@ class Labeller:
         drawn = torch.from_numpy(labels)
         asked = choices.asks(labels)
         if asked:
-            scores, grid = self._scores(self.predictor, part, image)
+            scores, grid = self._scores(self.predictor, image)
         else:  # of classes with one answer the scores are never looked at
             scores = torch.zeros(1, choices.allowed.shape[1], 1, 1)
             grid = self.predictor.model.grid(size)
@@ -155,7 +157,7 @@ class Labeller:
             voices = [Voice(scores, grid, allowed, own)]
             for adviser in self.advisers:
                 theirs = adviser.parts[index]
-                given = self._scores(adviser.predictor, theirs, image)
+                given = self._scores(adviser.predictor, image)
                 voices.append(Voice(*given, theirs.choices.allowed, adviser.columns))
             found = read_constrained_mean(voices, size, drawn)
         else:
@@ -208,19 +210,6 @@ class Labeller:
             "voided": [[c, n] for c, n in enumerate(found.voided.tolist()) if n],
             "pairs": pair_counts(labels, written, found.confidence, *part.choices.fits.shape),
         }
-
-
-def logits_for(head: UniSegHead, part: Part, embedding: Tensor) -> Tensor:
-    """(1, D, h, w) -> (1, N, h, w) logits of the unified labels on a photo of a dataset.
-
-    Labels that were added to a model later are silent on photos of its older datasets, so that the
-    answers of before stay. Here they may win: if one is linked to a class of the dataset, all
-    labels are compared as on photos of no dataset.
-    """
-    dataset = part.bias
-    if dataset is not None and (head.silent(dataset).cpu() & part.links.any(1)).any():
-        dataset = None
-    return head.unified_logits(embedding, dataset)
 
 
 def pair_counts(

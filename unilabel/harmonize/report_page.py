@@ -108,7 +108,7 @@ class Page:
         if key in self.pictures:
             return True
         data = base64.b64encode(crop.jpeg).decode("ascii")
-        if self._bytes + len(data) > MOST_BYTES:
+        if self.dropped or self._bytes + len(data) > MOST_BYTES:
             self.dropped += 1
             return False
         self._bytes += len(data)

@@ -179,7 +179,7 @@ def parts_of(
         raise UniLabelError(f"the dataset {double[0]!r} is given twice; give it once.")
     parts = []
     for source in sources:
-        links, bias = _links(space, source, mappings)
+        links = _links(space, source, mappings)
         choices = Choices.of(
             links,
             source.label_space,
@@ -187,14 +187,14 @@ def parts_of(
             options.open_background,
             options.fill_ignored is not None,
         )
-        parts.append(Part(source, links, choices, bias, origin_of(source)))
+        parts.append(Part(source, links, choices, origin_of(source)))
     return parts
 
 
 def _links(
     space: UnifiedLabelSpace, source: DatasetSource, mappings: Mapping[str, TransferMapping]
-) -> tuple[Tensor, int | None]:
-    """(N, C) links of a dataset, and its number in the model."""
+) -> Tensor:
+    """(N, C) links of a dataset."""
     name, found = source.name, source.label_space.class_names
     if name in mappings:
         mapping = mappings[name]
@@ -206,10 +206,9 @@ def _links(
         expected = mapping.label_space.class_names
         classes = range(mapping.label_space.num_classes)
         links = mapping.class_of[:, None] == mapping.class_of.new_tensor(list(classes))
-        index = None
     elif name in space.label_spaces.names:
         expected = space.label_spaces.get(name).class_names
-        links, index = space.mapping[name], space.label_spaces.dataset_index(name)
+        links = space.mapping[name]
     else:
         raise UniLabelError(
             f"the model was not trained on {name!r} ({source.root}), but on "
@@ -224,7 +223,7 @@ def _links(
             f"{f', among them {wrong!r}' if wrong else ''}, but the model was trained with "
             f"{', '.join(expected)}; give the folder that it was trained on, or train again."
         )
-    return links, index
+    return links
 
 
 def origin_of(source: DatasetSource) -> dict[str, Any]:

@@ -135,10 +135,6 @@ class UniSegHead(nn.Module):
             return self.label_embedding
         return self.label_embedding + self.dataset_shift[dataset_id]
 
-    def silent(self, dataset_id: int) -> Tensor:
-        """(N,) bool: unified labels that take no part on images of a dataset."""
-        return self.dataset_bias[dataset_id] <= SILENT / 2
-
     def reading(self, dataset_id: int, mapping: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """How unified labels are read as the classes of a dataset.
 
@@ -153,7 +149,8 @@ class UniSegHead(nn.Module):
         """
         own = self.dataset_mapping(dataset_id)
         links = own if mapping is None else mapping.to(own.device)
-        bias, silent = self.dataset_bias[dataset_id], self.silent(dataset_id)
+        bias = self.dataset_bias[dataset_id]
+        silent = bias <= SILENT / 2
         left_out = silent & (links == own).all(1)
         awake = silent & ~left_out & links.any(1)
         return bias.masked_fill(awake, 0.0), links & ~left_out[:, None]
