@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from unilabel.core.io import atomic_path, write_json
+from unilabel.core.io import write_json
 
 DISTRIBUTIONS = ("unilabel", "numpy", "scipy", "torch", "POT", "detectron2", "timm")
 
@@ -92,21 +92,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue  # a benchmark of the core runs without the packages of the other layers
     return found
-
-
-def put_table(page: Path, name: str, text: str) -> None:
-    """Put a table into a page, between the comments ``table:NAME`` and ``end:NAME``.
-
-    Args:
-        page: Markdown file that has the comments.
-        name: of the table.
-        text: what stands between them from now on.
-    """
-    start, end = f"<!-- table:{name} -->", f"<!-- end:{name} -->"
-    before, rest = page.read_text(encoding="utf-8").split(start)
-    after = rest.split(end)[1]
-    with atomic_path(page) as temporary:
-        temporary.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 class Report:

@@ -33,12 +33,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import put_table
 from torch import Tensor
 
 from unilabel import __version__
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import read_json, write_json
+from unilabel.core.io import put_table, read_json, write_json
 from unilabel.core.label_space import UNIFIED
 from unilabel.core.metrics import iou_from_confusion, update_confusion
 from unilabel.data.folders import folder_source

@@ -22,9 +22,9 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from common import hardware, put_table
+from common import hardware
 
-from unilabel.core.io import write_json
+from unilabel.core.io import put_table, write_json
 from unilabel.data.folders import folder_source
 from unilabel.data.sources import load_sample
 from unilabel.harmonize.job import HarmonizeJob

@@ -40,12 +40,11 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-from common import put_table
 from torch import Tensor, nn
 
 from unilabel import __version__
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import read_json, write_json
+from unilabel.core.io import put_table, read_json, write_json
 from unilabel.core.label_space import IGNORE
 from unilabel.core.metrics import iou_from_confusion, update_confusion
 from unilabel.core.unified_space import UnifiedLabelSpace

@@ -26,8 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "importers")]  # the makers of exports
 
 import export_makers as makers  # noqa: E402
-from common import hardware, put_table  # noqa: E402
+from common import hardware  # noqa: E402
 
+from unilabel.core.io import put_table  # noqa: E402
 from unilabel.importers.detect import BY_NAME  # noqa: E402
 
 # Runs in the measured process.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, read_json
+from unilabel.core.io import put_table, read_json
 
 COLUMNS = (
     ("mean mIoU", ("mean_miou",), 1),
@@ -59,9 +59,13 @@ def cell(runs: list[dict[str, Any]], path: tuple[str, ...], digits: int) -> str:
     return f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def table(groups: dict[str, list[dict[str, Any]]]) -> str:
-    """The Markdown table."""
-    shown = [c for c in COLUMNS if any(cell(runs, c[1], c[2]) != "-" for runs in groups.values())]
+def table(groups: dict[str, list[dict[str, Any]]], datasets: bool = False) -> str:
+    """The Markdown table; with a column for each dataset if wished."""
+    columns: list[tuple[str, tuple[str, ...], int]] = list(COLUMNS)
+    if datasets:
+        names = dict.fromkeys(n for runs in groups.values() for r in runs for n in r["datasets"])
+        columns[:0] = [(name, ("datasets", name, "miou"), 1) for name in names]
+    shown = [c for c in columns if any(cell(runs, c[1], c[2]) != "-" for runs in groups.values())]
     lines = [
         "| " + " | ".join(["configuration", "seeds", *(name for name, _, _ in shown)]) + " |",
         "| " + " | ".join(["---"] * (len(shown) + 2)) + " |",
@@ -81,22 +85,6 @@ def table(groups: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def put_into(document: Path, name: str, text: str) -> None:
-    """Replace the part of a document between two markers.
-
-    Raises:
-        UniLabelError: the markers are missing.
-    """
-    start, end = f"<!-- table:{name} -->", f"<!-- end:{name} -->"
-    content = document.read_text(encoding="utf-8")
-    if start not in content or end not in content:
-        raise UniLabelError(f"{document} lacks the markers {start} and {end}; add them.")
-    before, rest = content.split(start, 1)
-    after = rest.split(end, 1)[1]
-    with atomic_path(document) as temporary:
-        temporary.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
-
-
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -106,6 +94,7 @@ def main() -> int:
     parser.add_argument(
         "--by-folder", action="store_true", help="a row per folder, NAME_1 and NAME_2 together"
     )
+    parser.add_argument("--datasets", action="store_true", help="a column for each dataset")
     parser.add_argument("--text", type=Path, help="a finished table in place of runs")
     parser.add_argument("--into", type=Path, help="document to update")
     parser.add_argument("--name", default="results", help="name of the markers")
@@ -116,9 +105,9 @@ def main() -> int:
         if args.text:
             text = args.text.read_text(encoding="utf-8").strip()
         else:
-            text = table(read_runs(args.runs, args.by_folder))
+            text = table(read_runs(args.runs, args.by_folder), args.datasets)
         if args.into:
-            put_into(args.into, args.name, text)
+            put_table(args.into, args.name, text)
     except (UniLabelError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

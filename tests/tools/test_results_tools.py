@@ -15,7 +15,7 @@ from detectron2.config import CfgNode
 
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import write_json
+from unilabel.core.io import put_table, write_json
 from unilabel.core.stages import StageSchedule
 from unilabel.engine.resume import check_resumable
 
@@ -68,6 +68,19 @@ def test_runs_of_one_configuration_become_one_row(table: ModuleType, tmp_path: P
     assert "| heads | 0 | 69.0 | - |" in text
 
 
+def test_columns_for_datasets(table: ModuleType, tmp_path: Path) -> None:
+    for name, scores in (("a", {"x": 50.0, "y": 60.0}), ("b", {"x": 52.0})):
+        run = _write_run(tmp_path / name, 0, 70.0, None)
+        results = json.loads((tmp_path / name / "results.json").read_text())
+        results["datasets"] = {k: {"miou": v} for k, v in scores.items()}
+        write_json(Path(run) / "results.json", results)
+    runs = [str(tmp_path / n) for n in "ab"]
+    lines = table.table(table.read_runs(runs, by_folder=True), datasets=True).splitlines()
+    assert lines[0].startswith("| configuration | seeds | x | y | mean mIoU |")
+    assert lines[2].startswith("| a | 0 | 50.0 | 60.0 | 70.0 |")
+    assert lines[3].startswith("| b | 0 | 52.0 | - | 70.0 |")
+
+
 def test_rows_by_folder(table: ModuleType, tmp_path: Path) -> None:
     runs = [_write_run(tmp_path / n, i, 70.0 + i, None) for i, n in enumerate(("x_0", "x_1", "y"))]
     text = table.table(table.read_runs(runs, by_folder=True))
@@ -76,13 +89,13 @@ def test_rows_by_folder(table: ModuleType, tmp_path: Path) -> None:
     assert text.count("abc") == 1
 
 
-def test_table_replaces_only_what_is_between_the_markers(table: ModuleType, tmp_path: Path) -> None:
+def test_table_replaces_only_what_is_between_the_markers(tmp_path: Path) -> None:
     document = tmp_path / "README.md"
     document.write_text("before\n<!-- table:x -->\nold\n<!-- end:x -->\nafter\n")
-    table.put_into(document, "x", "new")
+    put_table(document, "x", "new")
     assert document.read_text() == "before\n<!-- table:x -->\nnew\n<!-- end:x -->\nafter\n"
     with pytest.raises(UniLabelError, match="lacks the markers"):
-        table.put_into(document, "y", "new")
+        put_table(document, "y", "new")
 
 
 def test_every_method_trains_the_network_equally_long(compare: ModuleType) -> None:

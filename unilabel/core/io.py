@@ -104,6 +104,23 @@ def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_JSON_BYTES) -> 
         raise UniLabelError(f"{file} is not valid JSON ({error}).") from error
 
 
+def put_table(document: str | os.PathLike[str], name: str, text: str) -> None:
+    """Replace what stands in a document between ``<!-- table:NAME -->`` and ``<!-- end:NAME -->``.
+
+    Raises:
+        UniLabelError: the markers are missing.
+    """
+    path = Path(document)
+    start, end = f"<!-- table:{name} -->", f"<!-- end:{name} -->"
+    content = path.read_text(encoding="utf-8")
+    before, found, rest = content.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UniLabelError(f"{path} lacks the markers {start} and {end}; add them.")
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
+
+
 def file_digest(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file, hexadecimal; a block of it is in memory at a time."""
     digest = hashlib.sha256()
