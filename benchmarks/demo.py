@@ -35,7 +35,8 @@ import conftest as models  # noqa: E402
 import numpy as np  # noqa: E402
 from common import hardware  # noqa: E402
 from PIL import Image  # noqa: E402
-from visit import Visit, chromium  # noqa: E402
+from toy_models import save_toy_model  # noqa: E402
+from visit import Visit, chromium, wide_photo  # noqa: E402
 
 from unilabel.core.io import atomic_path  # noqa: E402
 from unilabel.core.synthetic import render_scene  # noqa: E402
@@ -129,8 +130,11 @@ def measure(browser: Any, folder: Path, rounds: int) -> list[tuple[str, float, f
         rows.append(("photo of 1920 x 1080", *done))
         rows.append(("another label space of it", *switch(visit, server, rounds)))
     space = models._invented_space(250)
-    models.save_toy_model(folder / "large.pth", space)
-    with demo("--weights", str(folder / "large.pth")) as server:
+    save_toy_model(folder / "large.pth", space)
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    wide_photo(pictures / "street.png", (128, 96))
+    with demo("--weights", str(folder / "large.pth"), "--examples", str(pictures)) as server:
         rows.append(("an edit among 250 labels", *edit(browser, server, folder, rounds)))
     write_graph_page(models._invented_space(217), folder / "graph.html")
 

@@ -38,6 +38,7 @@ SIZES = {
     "city": 19,
     "drive": 18,
 }
+_START_SECONDS = 180.0  # of the demo, on a busy machine
 WORDS = ("road", "wall", "tree", "cabinet", "railing", "swimming pool", "traffic sign", "person")
 
 
@@ -150,13 +151,13 @@ class DemoServer:
     seconds: float
 
 
-def _start_demo(folder: Path, weights: Path | None, deadline: float = 180) -> Iterator[DemoServer]:
-    """Run demo/app.py on a free port until the generator is closed."""
+def _start_demo(folder: Path, weights: Path | None, *more: str) -> Iterator[DemoServer]:
+    """Run demo/app.py, with further arguments, on a free port until the generator is closed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     root = Path(__file__).parents[1]
-    command = [sys.executable, str(root / "demo/app.py"), "--port", str(port)]
+    command = [sys.executable, str(root / "demo/app.py"), "--port", str(port), *more]
     if weights is not None:
         command += ["--weights", str(weights)]
     url = f"http://127.0.0.1:{port}"
@@ -168,7 +169,7 @@ def _start_demo(folder: Path, weights: Path | None, deadline: float = 180) -> It
         )
         try:
             while True:
-                if process.poll() is not None or time.monotonic() - start > deadline:
+                if process.poll() is not None or time.monotonic() - start > _START_SECONDS:
                     raise RuntimeError((folder / "server.log").read_text(encoding="utf-8"))
                 with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=30) as page:
                     if page.status == 200:
@@ -193,5 +194,5 @@ def demo_server(
 
 @pytest.fixture(scope="session")
 def start_demo() -> Callable[..., Iterator[DemoServer]]:
-    """The function (folder, weights or None) that runs a demo until its generator is closed."""
+    """The function (folder, weights or None, *arguments) that runs a demo until it is closed."""
     return _start_demo

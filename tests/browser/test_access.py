@@ -102,3 +102,37 @@ def test_outlines_tell_labels_apart_without_colours(
     page.locator("#viewer .ul-tick-outlines").uncheck()
     assert lines.count() == 0
     visit.check()
+
+
+# What a person would have to scroll sideways for, or cannot reach at all.
+OUTSIDE = """() => [document.documentElement.scrollWidth - innerWidth,
+  [...document.querySelectorAll('button, input, select, h3, p, [role=tab]')].filter(n => {
+    const b = n.getBoundingClientRect();
+    const hidden = !b.width || getComputedStyle(n).visibility === 'hidden';
+    const within = n.closest('.ul-stage, .ul-table, .ul-matrix, .ul-scroll');
+    return !hidden && !within && (b.right > innerWidth + 1 || b.left < -1);
+  }).map(n => n.outerHTML.slice(0, 120))]"""
+
+
+@pytest.mark.parametrize(("width", "zoom"), [(1440, 2), (390, 1)])
+def test_nothing_lies_beside_the_page(
+    browser: Any, server: Any, tmp_path: Path, width: int, zoom: int
+) -> None:
+    """Magnified to 200 %, and on a phone."""
+    visit = Visit(browser, server.url, width, f"zoom{zoom}", tmp_path, zoom=zoom)
+    visit.next_run("viewer", "")
+    ready = {
+        "Predict": "#viewer canvas",
+        "Label graph": "#graph .ul-node",
+        "Review": "#review .ul-card",
+        "Harmonise": "#harmonise-file",
+        "Add": "#add-file",
+    }
+    for tab, selector in ready.items():
+        visit.tab(tab)
+        visit.page.locator(selector).first.wait_for()
+        wider, outside = visit.page.evaluate(OUTSIDE)
+        assert (tab, outside) == (tab, [])
+        assert wider <= 0, tab
+        visit.shot(tab.replace(" ", "_").lower())
+    visit.check()

@@ -50,10 +50,9 @@ def test_it_can_be_cancelled_and_says_what_is_wrong(
     field = page.locator("#add-file input[type=file]")
     field.set_input_files(zip_of_drawings(tmp_path / "mine.zip", 10, "mine"))
     page.wait_for_selector("#add progress")
-    page.locator("#add-cancel").click()
+    page.locator("#add .ul-cancel").click()
     page.wait_for_function("document.querySelector('#add').innerText.includes('Cancelled')")
     # a dataset that the model knows already
-    page.wait_for_timeout(300)
     field.set_input_files(zip_of_drawings(tmp_path / "known.zip", 2, "toy_coarse"))
     page.wait_for_selector("#add .ul-error")
     assert "toy_coarse" in page.locator("#add .ul-error").inner_text()

@@ -200,8 +200,16 @@ def test_video_and_cancel(browser: Any, server: Any, tmp_path: Path) -> None:
     )
     assert size == [128, 96]
     visit.shot("done")
-    page.get_by_role("button", name="Cancel").click()
+    assert page.locator("#video .ul-cancel").is_hidden()  # nothing to cancel any more
+    long = tmp_path / "long.avi"
+    writer = cv2.VideoWriter(str(long), cv2.VideoWriter.fourcc(*"MJPG"), 8.0, (640, 480))
+    for _ in range(110):
+        writer.write(np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8))
+    writer.release()
+    page.locator("#video-file input[type=file]").set_input_files(long)
+    page.locator("#video .ul-cancel").click()
     page.wait_for_function("document.querySelector('#video').innerText.includes('Cancelled')")
+    assert page.locator("#video video").count() == 0
     visit.check()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from visit import SIZES, Visit
+from visit import SIZES, Visit, wide_photo
 
 pytest.importorskip("playwright")
 pytest.importorskip("detectron2")
@@ -22,8 +22,10 @@ def large_server(
     start_demo: Callable[..., Iterator[Any]],
     weights_of_250: Path,
 ) -> Iterator[Any]:
-    """The demo with a model of 250 unified labels."""
-    yield from start_demo(tmp_path_factory.mktemp("large"), weights_of_250)
+    """The demo with a model of 250 unified labels, and pictures that are not its own."""
+    folder = tmp_path_factory.mktemp("large")
+    wide_photo(folder / "street.png", (128, 96))
+    yield from start_demo(folder, weights_of_250, "--examples", str(folder))
 
 
 def open_review(browser: Any, url: str, width: int, name: str, folder: Path) -> Visit:

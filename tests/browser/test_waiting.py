@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, features
-from visit import SIZES, Visit, wide_photo
+from visit import PATIENCE, SIZES, Visit, wide_photo, zip_of_drawings
 
 pytest.importorskip("playwright")
 pytest.importorskip("detectron2")
@@ -89,7 +89,7 @@ def test_files_for_other_programs(browser: Any, server: Any, tmp_path: Path) -> 
     page = visit.page
     visit.next_run("viewer", "")
     found: dict[str, bytes] = {}
-    for form in ("coco", "geojson", "labelme", "uncertainty"):
+    for form in ("coco", "geojson", "labelme", "uncertainty", "uncertainty"):  # the same again
         with page.expect_download() as download:
             page.locator("#viewer .ul-forms").select_option(form)
         found[download.value.suggested_filename] = Path(download.value.path()).read_bytes()
@@ -129,15 +129,60 @@ def test_avif_and_a_video_in_the_wrong_box(browser: Any, server: Any, tmp_path: 
     visit.check()
 
 
+def _predicting(page: Any, folder: Path) -> None:
+    page.locator("#picture input[type=file]").set_input_files(wide_photo(folder / "wide.png"))
+    page.wait_for_selector("#viewer .ul-busy")
+
+
+def _working(tab: str, count: int) -> Callable[[Any, Path], None]:
+    """A job of a tab that has begun."""
+
+    def begin(page: Any, folder: Path) -> None:
+        page.get_by_role("tab", name=tab.capitalize()).click()
+        file = zip_of_drawings(folder / "some.zip", count, f"toy_coarse{'2' * (tab == 'add')}")
+        page.locator(f"#{tab}-file input[type=file]").set_input_files(file)
+        said = "Photo 2 of" if tab == "harmonise" else "Reading the photos"
+        page.wait_for_function(
+            "([id, said]) => document.getElementById(id).innerText.includes(said)", arg=[tab, said]
+        )
+
+    return begin
+
+
+def _goes_on(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _children(pid: int) -> set[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for task in tasks for child in task.read_text().split()}
+
+
+@pytest.mark.parametrize(
+    ("act", "children"),
+    [(_predicting, 0), (_working("harmonise", 150), 0), (_working("add", 10), 1)],
+    ids=["prediction", "harmonise", "add"],
+)
 def test_sigterm_ends_the_server_at_once(
-    browser: Any, tmp_path: Path, start_demo: Callable[..., Iterator[Any]]
+    browser: Any,
+    tmp_path: Path,
+    start_demo: Callable[..., Iterator[Any]],
+    act: Callable[[Any, Path], None],
+    children: int,
 ) -> None:
-    """Also while a page is open, for which the server would wait."""
+    """While a page is open, for which the server would wait, and while it works."""
     with closing(start_demo(tmp_path, None)) as demo:
         server = next(demo)
         page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
         page.goto(server.url)
         page.wait_for_selector("#viewer .ul-panels[data-run]")
+        act(page, tmp_path)
+        found = _children(server.process.pid)
+        assert len(found) == children
         start = time.monotonic()
         server.process.terminate()
         server.process.wait(timeout=30)
@@ -146,4 +191,8 @@ def test_sigterm_ends_the_server_at_once(
         busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # others take their share
         assert seconds < 3 * busy
         assert not server.temp_dir.exists()
-        page.close()
+        assert list(tmp_path.glob("tmp*")) == []  # nothing beside it either
+        deadline = time.monotonic() + 10
+        while any(map(_goes_on, found)):
+            assert time.monotonic() < deadline, "a program that it started goes on"
+            time.sleep(0.05)

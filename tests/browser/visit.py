@@ -16,7 +16,7 @@ from PIL import Image
 
 from unilabel.core.synthetic import atom_table, render_scene, toy_label_spaces
 
-PATIENCE = 60_000  # milliseconds
+PATIENCE = 1000 * int(os.environ.get("UNILABEL_PATIENCE", "60"))  # milliseconds
 SIZES = (1440, 390)  # widths of a desk and of a phone
 _HEIGHTS = {1440: 900, 390: 844}
 
@@ -43,14 +43,24 @@ class Visit:
     """A page with everything that it asks for and complains about."""
 
     def __init__(
-        self, browser: Any, url: str, width: int, name: str, folder: Path, mode: str = "light"
+        self,
+        browser: Any,
+        url: str,
+        width: int,
+        name: str,
+        folder: Path,
+        mode: str = "light",
+        zoom: int = 1,
     ) -> None:
         self.name = f"{name}_{width}"
         self.folder = Path(os.environ.get("UNILABEL_SCREENSHOTS") or folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.height = _HEIGHTS.get(width, 900)
-        size = {"width": width, "height": self.height}
-        context = browser.new_context(viewport=size, accept_downloads=True, color_scheme=mode)
+        # as a browser that magnifies: fewer pixels of the page on the same screen
+        size = {"width": width // zoom, "height": self.height // zoom}
+        context = browser.new_context(
+            viewport=size, device_scale_factor=zoom, accept_downloads=True, color_scheme=mode
+        )
         self.page = context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.foreign: list[str] = []
@@ -138,10 +148,10 @@ class Visit:
         assert self.complaints == []
 
 
-def wide_photo(path: Path) -> Path:
-    """A drawn street of 1920 x 1080 pixels, as a file."""
+def wide_photo(path: Path, size: tuple[int, int] = (1920, 1080)) -> Path:
+    """A drawn street of some width and height, as a file."""
     scene = render_scene(np.random.default_rng(3), "toy_city")[0]
-    Image.fromarray(scene).resize((1920, 1080), Image.Resampling.BICUBIC).save(path)
+    Image.fromarray(scene).resize(size, Image.Resampling.BICUBIC).save(path)
     return path
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unilabel.core.synthetic import atom_table, render_scene, toy_label_spaces
 from unilabel.demo_app.add_photos import add_photos
 from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.harmonise import harmonise
+from unilabel.demo_app.jobs import CANCELLED, Job, job_status, until_cancelled
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.uploads import Inbox
 from unilabel.predictor import build_predictor
@@ -102,3 +104,35 @@ def test_a_job_that_is_left_ends(engine: Engine, inbox: Inbox) -> None:
     work.close()
     assert process.poll() is not None
     assert not children._running
+
+
+def steps(count: int, closed: list[bool]) -> Iterator[str]:
+    try:
+        for number in range(count):
+            yield job_status([f"step {number}"], number / count)
+    finally:
+        closed.append(True)
+
+
+def test_a_job_that_is_cancelled_says_so_and_ends_its_work() -> None:
+    job, closed = Job("file"), []
+    said = until_cancelled(job, steps(5, closed))
+    assert json.loads(next(said))["lines"] == ["step 0"]
+    assert job.begun
+    job.cancelled.set()
+    assert list(said) == [CANCELLED]
+    assert closed == [True]
+    assert len(list(until_cancelled(Job("file"), steps(5, closed)))) == 5  # not cancelled: all
+
+
+def test_a_job_that_is_cancelled_before_its_turn_does_nothing() -> None:
+    job, closed = Job("file"), []
+    job.cancelled.set()
+    assert list(until_cancelled(job, steps(5, closed))) == [CANCELLED]
+
+
+def test_labels_are_named_like_the_photos_of_the_visitor(engine: Engine, inbox: Inbox) -> None:
+    path = sent(inbox, 2, "toy_coarse")
+    said = list(harmonise(engine, Session.start(engine), inbox, path, "unified"))
+    names = {n for n in files_of(json.loads(said[-1])).namelist() if n.startswith("labels/")}
+    assert names == {"labels/train/0.png", "labels/train/1.png"}

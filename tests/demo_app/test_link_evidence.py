@@ -43,7 +43,7 @@ def predictor(toy_weights: Path) -> UniLabelPredictor:
 @pytest.fixture(scope="module")
 def engine(predictor: UniLabelPredictor, sources: list[DatasetSource]) -> Engine:
     engine = Engine(predictor, title="toy")
-    engine.evidence.start(lambda: sources[:2]).join()
+    engine.evidence.look(lambda: sources[:2])
     return engine
 
 
@@ -122,7 +122,7 @@ def test_a_missing_dataset_becomes_a_note(predictor: UniLabelPredictor) -> None:
     def find() -> list[DatasetSource]:
         raise UniLabelError("not there; give --datasets.")
 
-    evidence.start(find).join()
+    evidence.look(find)
     assert evidence.counts() == {}
     assert evidence.of_link("toy_fine", 0, 0)["status"] == "not there; give --datasets."
 

@@ -47,7 +47,7 @@ def test_the_other_label_spaces_follow_without_the_photo(engine: Engine, session
     more = json.loads(actions.other_spaces(engine, session))
     assert more["run"] == answer["run"]
     assert "image" not in more
-    assert json.loads(actions.other_spaces(engine, session))["panels"] == []  # once is enough
+    assert actions.other_spaces(engine, session) == ""  # once is enough
     found = {panel["id"]: panel for panel in [*answer["panels"], *more["panels"]]}
     assert sorted(found) == sorted(["unified", *TOY])
     for name, panel in found.items():

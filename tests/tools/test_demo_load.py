@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+import ipaddress
 import json
 import os
 import threading
@@ -31,6 +33,27 @@ GROWTH = 20  # MB between the second and the last quarter of the time
 def resident_mb(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def other_hosts(pid: int) -> set[str]:
+    """Addresses outside of this machine with which a process holds or opens a connection."""
+    own = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            own.add(os.readlink(entry))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            words = bytes.fromhex(fields[2].partition(":")[0])
+            # words of four bytes, each in the byte order of the machine
+            raw = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
+            address = ipaddress.ip_address(raw)
+            address = getattr(address, "ipv4_mapped", None) or address
+            listening = address.is_unspecified
+            if f"socket:[{fields[9]}]" in own and not (listening or address.is_loopback):
+                found.add(str(address))
+    return found
 
 
 class Visitor(threading.Thread):
@@ -99,9 +122,10 @@ def test_eight_visitors(
     for visitor in visitors:
         visitor.stop = start + seconds
         visitor.start()
-    used = []
+    used, hosts = [], set()
     while any(visitor.is_alive() for visitor in visitors):
         used.append(resident_mb(demo_server.process.pid))
+        hosts |= other_hosts(demo_server.process.pid)
         time.sleep(seconds / 100)
     quarters = [part.mean() for part in np.array_split(np.array(used), 4)]
     answers = sum(visitor.done for visitor in visitors)
@@ -109,6 +133,7 @@ def test_eight_visitors(
     print(f"\n{answers} answers in {seconds:.0f} s; memory by quarters {shown} MB")
     assert [error for visitor in visitors for error in visitor.errors] == []
     assert min(visitor.done for visitor in visitors) > 0
+    assert hosts == set()
     assert quarters[3] - quarters[1] < GROWTH
     left = [path for path in demo_server.temp_dir.rglob("*") if path.is_file()]
     assert left == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from unilabel.demo_app.images import decode_image
 from unilabel.demo_app.payloads import (
     Note,
     Panel,
-    data_url,
+    download_payload,
     file_stem,
     more_payload,
     viewer_payload,
@@ -142,18 +141,22 @@ def other_spaces(engine: Engine, session: Session) -> str:
     """The label spaces that the last answer did not hold, for the browser to change between.
 
     Stops when the visitor has asked for something else meanwhile.
+
+    Returns:
+        what ``more.js`` hands over; "" when the page has all of them, or a newer answer is due.
     """
     run, picture = session.run, session.picture
     panels: list[Panel] = []
     if picture is None:
-        return more_payload(run, "", panels)
+        return ""
     for choice in all_choices(engine, session):
         if session.run != run:
             break
         if choice not in session.sent and (session.edited or not choice.startswith(BASE)):
             panels.append(_panel(engine, session, picture, choice))
-    if session.run == run:
-        session.sent += tuple(panel.choice for panel in panels)
+    if session.run != run or not panels:
+        return ""
+    session.sent += tuple(panel.choice for panel in panels)
     return more_payload(run, picture.name, panels)
 
 
@@ -244,4 +247,4 @@ def form_file(engine: Engine, session: Session, asked: Any) -> str:
     panel = _panel(engine, session, session.picture, choice)
     file = write_form(str(asked.get("form")), panel.prediction, session.picture.name)
     name = f"{file_stem(session.picture.name)}_{file_stem(panel.title)}{file.suffix}"
-    return json.dumps({"name": name, "url": data_url(file.data, file.kind)})
+    return download_payload(name, file.data, file.kind)

@@ -20,7 +20,8 @@ from unilabel.core.errors import UniLabelError
 from unilabel.data.folders import folder_source
 from unilabel.demo_app import children
 from unilabel.demo_app.engine import Engine
-from unilabel.demo_app.harmonise import MAX_PHOTOS, job_status, zip_of
+from unilabel.demo_app.harmonise import MAX_PHOTOS, zip_of
+from unilabel.demo_app.jobs import JobFile, job_status
 from unilabel.demo_app.payloads import file_stem, picture_url
 from unilabel.demo_app.unpack import unpack
 from unilabel.demo_app.uploads import Inbox
@@ -44,7 +45,7 @@ def add_photos(engine: Engine, inbox: Inbox, path: str | None) -> Iterator[str]:
 
     Nothing stays on the disk, and nothing goes on, when the visitor cancels.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=inbox.work) as temporary:
         folder = Path(temporary)
         try:
             name, data = inbox.take(path, engine.limits.max_bytes)
@@ -64,9 +65,10 @@ def add_photos(engine: Engine, inbox: Inbox, path: str | None) -> Iterator[str]:
             yield job_status(["Trying it on your photos."], 0.95)
             lines, file = list(result["lines"]), None
             if sum(p.stat().st_size for p in output.parent.iterdir()) <= _MOST_BYTES:
-                file = (f"{file_stem(name)}_model.zip", zip_of(output.parent))
+                file = JobFile(f"{file_stem(name)}_model.zip", zip_of(output.parent))
             else:
                 lines.append("The model is too large to be handed over by this page.")
+            lines.append("Below: photos of yours as the model reads them now.")
             pictures = _seen(output, root, result["dataset"])
             yield job_status(lines, None, "info", file, pictures)
         except UniLabelError as error:
@@ -87,10 +89,12 @@ def _check(engine: Engine, root: Path) -> None:
 
 def _work(engine: Engine, root: Path, output: Path) -> Iterator[dict[str, Any]]:
     """What the job says, again and again; its last words at the end."""
-    words = output.parent.parent / "words"
+    folder = output.parent.parent
+    words = folder / "words"
     command = [sys.executable, "-W", "ignore", "-m", "unilabel.demo_app.add_job"]
     package = str(Path(unilabel.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": package, "OMP_NUM_THREADS": "1"}
+    own = {"PYTHONPATH": package, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
+    environment = {**os.environ, **own}
     start = time.monotonic()
     with open(words, "w", encoding="utf-8") as said:
         process = children.start(

@@ -122,11 +122,6 @@ def draft(elem_id: str) -> gr.HTML:
     return component(script, "unilabelDraft", elem_id)
 
 
-def video(elem_id: str) -> gr.HTML:
-    """Progress and result of a video."""
-    return component(own_text("video.js"), "unilabelVideo", elem_id, "ul-video")
-
-
 def job(elem_id: str) -> gr.HTML:
-    """Progress and result of a longer job."""
+    """Progress and result of a longer job; its event is ``cancel``."""
     return component(own_text("job.js"), "unilabelJob", elem_id, "ul-job")

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from unilabel.demo_app.engine import Engine
-from unilabel.demo_app.payloads import data_url
+from unilabel.demo_app.payloads import download_payload
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.statistics import label_statistics
 from unilabel.visual.graph_page import graph_data, graph_html
@@ -45,4 +45,4 @@ def graph_file(engine: Engine, session: Session, kind: str) -> str:
             path = Path(folder, f"graph.{kind}")
             draw_label_graph(space, path, engine.title)
             data = path.read_bytes()
-    return json.dumps({"name": f"label_graph.{kind}", "url": data_url(data, _TYPES[kind])})
+    return download_payload(f"label_graph.{kind}", data, _TYPES[kind])

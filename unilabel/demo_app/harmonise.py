@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,8 @@ from unilabel.data.folders import folder_source
 from unilabel.data.images import read_image
 from unilabel.data.shards import Shard
 from unilabel.demo_app.engine import Engine
-from unilabel.demo_app.payloads import data_url, file_stem, picture_url
+from unilabel.demo_app.jobs import JobFile, job_status
+from unilabel.demo_app.payloads import file_stem, picture_url
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.unpack import unpack
 from unilabel.demo_app.uploads import Inbox
@@ -25,10 +25,12 @@ from unilabel.harmonize.finish import finish
 from unilabel.harmonize.job import HarmonizeJob
 from unilabel.harmonize.label_png import decode
 from unilabel.harmonize.options import Options
+from unilabel.harmonize.photos import Photo
 from unilabel.harmonize.setup import prepare
 from unilabel.visual.overlay import overlay
 
 MAX_PHOTOS = 200
+_BELOW = "Below: photos of yours with their new labels."
 _SHOWN = 3  # pictures of the result
 _SIDE = 320  # pixels of their longer side
 HARMONISE_HINT = (
@@ -39,30 +41,6 @@ HARMONISE_HINT = (
 )
 
 
-def job_status(
-    lines: Sequence[str],
-    share: float | None = None,
-    kind: str = "info",
-    file: tuple[str, bytes] | None = None,
-    pictures: Sequence[str] = (),
-) -> str:
-    """What ``job.js`` shows.
-
-    Args:
-        lines: sentences.
-        share: done so far, 0 to 1; None: nothing is going on.
-        kind: "error" or "info".
-        file: name and content of a zip to save.
-        pictures: data URLs.
-    """
-    name, url = ("", "") if file is None else (file[0], data_url(file[1], "application/zip"))
-    content = {
-        "lines": list(lines), "share": share, "kind": kind, "name": name, "url": url,
-        "pictures": list(pictures),
-    }  # fmt: skip
-    return json.dumps(content, ensure_ascii=False)
-
-
 def harmonise(
     engine: Engine, session: Session, inbox: Inbox, path: str | None, space: str
 ) -> Iterator[str]:
@@ -70,7 +48,7 @@ def harmonise(
 
     Nothing stays on the disk, also when the visitor cancels.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=inbox.work) as temporary:
         folder = Path(temporary)
         try:
             name, data = inbox.take(path, engine.limits.max_bytes)
@@ -84,9 +62,11 @@ def harmonise(
                 # this photo alone, so that the visitor can cancel after it
                 job.run(1, Shard(index + 1, len(job.photos)))
             yield job_status(["Writing the report."], 0.99)
-            lines = [f"{len(job.photos)} photos are harmonised.", *finish(job, 1)]
-            packed = zip_of(job.output, leave_out="images")  # the visitor has the photos
-            file = (f"{file_stem(name)}_harmonised.zip", packed)
+            lines = [f"{len(job.photos)} photos are harmonised.", *finish(job, 1), _BELOW]
+            own = {photo.label_file: _own_label_file(root, photo) for photo in job.photos}
+            # the visitor has the photos
+            packed = zip_of(job.output, leave_out="images", rename=own)
+            file = JobFile(f"{file_stem(name)}_harmonised.zip", packed)
             yield job_status(lines, None, "info", file, _seen(job))
         except UniLabelError as error:
             text = str(error).replace(str(folder / "given"), "the zip")
@@ -112,14 +92,29 @@ def _prepared(
     return job
 
 
-def zip_of(folder: Path, leave_out: str = "") -> bytes:
-    """The files below a folder as a zip, without those of one of its own folders."""
+def _own_label_file(root: Path, photo: Photo) -> str:
+    """Where a label map belongs beside the visitor's own photo, relative to the dataset."""
+    image, images = Path(photo.sample.image), root / "images"
+    if not image.is_relative_to(images):
+        return photo.label_file
+    return Path("labels", image.relative_to(images)).with_suffix(".png").as_posix()
+
+
+def zip_of(folder: Path, leave_out: str = "", rename: Mapping[str, str] | None = None) -> bytes:
+    """The files below a folder as a zip.
+
+    Args:
+        folder: is packed.
+        leave_out: one of its own folders, without those files.
+        rename: name below the folder -> name in the zip, where they differ.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
             below = path.relative_to(folder)
             if path.is_file() and below.parts[0] != leave_out:
-                archive.write(path, below.as_posix())
+                name = below.as_posix()
+                archive.write(path, (rename or {}).get(name, name))
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import logging
 import os
@@ -14,7 +15,8 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from unilabel.demo_app.weights import find_weights, title_of
 MAX_UPLOAD = 25 * 2**20  # bytes of an uploaded file
 MAX_VISITORS = 64  # sessions that are remembered
 MAX_THREADS = 8  # each keeps buffers of its own; the model answers one request at a time
+_BACKGROUND = 15  # niceness of what no visitor waits for
 # mallopt of glibc: number of an option -> value
 _MEMORY = {-8: 2, -3: 128 * 2**10, -1: 128 * 2**10}  # M_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD
 
@@ -81,12 +84,13 @@ def main(arguments: Sequence[str] | None = None, description: str | None = None)
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="unilabel_demo_") as temp_dir:
         signal.signal(signal.SIGTERM, lambda *_: _stop(temp_dir))
+        uploads, work = _folders(temp_dir)
         # read by Gradio when it is imported
-        os.environ["GRADIO_TEMP_DIR"] = temp_dir
+        os.environ["GRADIO_TEMP_DIR"] = uploads
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         try:
-            return _serve(args, temp_dir, start)
+            return _serve(args, uploads, work, start)
         except UniLabelError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -102,6 +106,26 @@ def _stop(temp_dir: str) -> None:
     children.end_all()
     shutil.rmtree(temp_dir, ignore_errors=True)
     os._exit(0)
+
+
+def _folders(temp_dir: str) -> tuple[str, str]:
+    """Where uploads go and where jobs write, both below the folder that goes at the end."""
+    uploads, work = Path(temp_dir, "uploads"), Path(temp_dir, "work")
+    uploads.mkdir()
+    work.mkdir()
+    return str(uploads), str(work)
+
+
+def _in_background(function: Callable[[], Any]) -> None:
+    """Run a function beside the visitors' requests, which go first."""
+
+    def run() -> None:
+        if hasattr(os, "setpriority"):  # of this thread alone, on Linux
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND)
+        function()
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 def _return_freed_memory() -> None:
@@ -135,13 +159,13 @@ def ready_folder(given: str) -> Path:
     return folder
 
 
-def _serve(args: argparse.Namespace, temp_dir: str, start: float) -> int:
+def _serve(args: argparse.Namespace, uploads: str, work: str, start: float) -> int:
     weights = find_weights(args.weights)  # a wrong path is told before the slow imports
     if not 1 <= args.port <= 65535:
         raise UniLabelError(f"--port is {args.port}, expected 1 to 65535.")
     print(f"loading the model {title_of(weights)} ...", flush=True)
     with holding_page(args.host, args.port):
-        engine, page = _build(args, weights, temp_dir)
+        engine, page = _build(args, weights, uploads, work)
     from unilabel.demo_app import components
     from unilabel.demo_app.link_photos import find_sources
     from unilabel.demo_app.page import theme
@@ -169,22 +193,24 @@ def _serve(args: argparse.Namespace, temp_dir: str, start: float) -> int:
     except OSError as error:
         raise port_is_taken(args.host, args.port, error) from error
     space = engine.predictor.label_space
+    # so that the first visitor with a photo does not wait for it
+    _in_background(engine.usual_energy)
     if space is not None:
         folders = list(args.datasets)
-        engine.evidence.start(lambda: find_sources(weights, space, folders, temp_dir))
+        find = partial(find_sources, weights, space, folders, work)
+        _in_background(partial(engine.evidence.look, find))
     seconds = time.perf_counter() - start
     print(f"ready after {seconds:.1f} s: http://{args.host}:{args.port}", flush=True)
-    # so that the first visitor with a photo does not wait for it
-    threading.Thread(target=engine.usual_energy, daemon=True).start()
     page.block_thread()
     return 0
 
 
-def _build(args: argparse.Namespace, weights: Path, temp_dir: str) -> tuple[Any, Any]:
+def _build(args: argparse.Namespace, weights: Path, uploads: str, work: str) -> tuple[Any, Any]:
     """Load the model and lay out the page, engine and page; the imports alone take seconds."""
     from unilabel.demo_app.engine import Engine
     from unilabel.demo_app.gallery import find_gallery
     from unilabel.demo_app.page import build_page
+    from unilabel.demo_app.uploads import Inbox
     from unilabel.predictor import build_predictor
 
     predictor = build_predictor(weights, args.device, args.label_space)
@@ -198,4 +224,4 @@ def _build(args: argparse.Namespace, weights: Path, temp_dir: str) -> tuple[Any,
         gallery=gallery,
         weights=weights,
     )
-    return engine, build_page(engine, temp_dir)
+    return engine, build_page(engine, Inbox(uploads, work))

@@ -51,17 +51,12 @@ class LinkEvidence:
         self._evidence: Evidence | None = None
         self._lock = threading.Lock()
 
-    def start(self, find: Callable[[], Sequence[DatasetSource]]) -> threading.Thread:
-        """Look at photos beside the visitors' requests.
+    def look(self, find: Callable[[], Sequence[DatasetSource]]) -> None:
+        """Look at photos, in a thread beside the visitors' requests.
 
         Args:
             find: gives the datasets; its :class:`UniLabelError` becomes the note.
         """
-        thread = threading.Thread(target=self._run, args=(find,), daemon=True)
-        thread.start()
-        return thread
-
-    def _run(self, find: Callable[[], Sequence[DatasetSource]]) -> None:
         try:
             self.collect(find())
         except UniLabelError as error:

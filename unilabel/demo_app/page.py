@@ -39,12 +39,12 @@ def theme() -> gr.themes.Base:
     return gr.themes.Default(primary_hue="blue", font=FONT, font_mono=mono)
 
 
-def build_page(engine: Engine, temp_dir: str) -> gr.Blocks:
+def build_page(engine: Engine, inbox: Inbox) -> gr.Blocks:
     """All tabs of a model; those about unified labels only if it has them.
 
     Args:
         engine: the model.
-        temp_dir: folder of uploads, Gradio's own.
+        inbox: of uploads, in Gradio's own folder.
     """
 
     def stand(session: Session | None) -> str:
@@ -53,7 +53,6 @@ def build_page(engine: Engine, temp_dir: str) -> gr.Blocks:
     with gr.Blocks(
         title="unilabel", analytics_enabled=False, delete_cache=(60, FILE_SECONDS), fill_width=True
     ) as page:
-        inbox = Inbox(temp_dir)
         state = gr.State(None, time_to_live=SESSION_SECONDS)
         title = engine.title.replace("*", "")
         gr.Markdown(_INTRO.format(title=title, seen=engine.seen), elem_id="intro")

@@ -52,6 +52,11 @@ def data_url(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
+def download_payload(name: str, data: bytes, kind: str) -> str:
+    """A file for ``download.js``; numbered, for the page overlooks a value that it has already."""
+    return json.dumps({"run": next_run(), "name": name, "url": data_url(data, kind)})
+
+
 def picture_url(pixels: NDArray[np.uint8]) -> str:
     """A picture as a data URL: PNG if it is small, else JPEG."""
     small = pixels.shape[0] * pixels.shape[1] <= _PNG_PIXELS

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 
 from unilabel.core.errors import UniLabelError
-from unilabel.demo_app import actions, components
+from unilabel.demo_app import actions, components, video
 from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.events import ADDRESS, BUSY, IDLE, MODEL, QUIET, SWITCH, started
 from unilabel.demo_app.images import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from unilabel.demo_app.job_part import JobPart, job_part
 from unilabel.demo_app.payloads import thumbnails
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.uploads import Inbox
-from unilabel.demo_app.video_part import video_part
 
 # Label maps that the browser may want later; they do not keep the next picture waiting.
 MAPS = {
@@ -71,7 +71,7 @@ def predict_tab(
             maps = components.more_maps("maps")
     address = gr.Textbox(visible=False)
     with gr.Accordion("Short video", open=False, elem_id="short-video"):
-        video_part(engine, state, inbox, space)
+        _videos(engine, state, inbox, space)
 
     def show(session: Session | None, *values: Any) -> tuple[Session, str]:
         session = _options(engine, session, values)
@@ -120,9 +120,10 @@ def predict_tab(
         choices = actions.space_choices(engine, session)
         return session, shown, None, gr.Dropdown(choices, value=choices[-1][1])
 
-    def rest(session: Session | None) -> tuple[Session, str]:
+    def rest(session: Session | None) -> tuple[Any, ...]:
         session = started(engine, session)
-        return session, actions.other_spaces(engine, session)
+        # An answer without maps must not be sent: the page may see the last of two answers alone.
+        return session, actions.other_spaces(engine, session) or gr.skip()
 
     def take(session: Session | None, event: gr.EventData) -> tuple[Session, str]:
         session = started(engine, session)
@@ -168,6 +169,20 @@ def predict_tab(
     for changed in (space.select, beside.select):  # within the browser, without the server
         changed(None, [space, beside], None, js=SWITCH)
     view.take(take, [state], [state, download], **QUIET)
+
+
+def _videos(engine: Engine, state: gr.State, inbox: Inbox, space: gr.Dropdown) -> None:
+    """The part that predicts short videos."""
+    gr.Markdown(
+        f"At most {video.MAX_SECONDS:.0f} seconds; {video.FRAMES_PER_SECOND:.0f} frames of every "
+        "second are predicted in the label space above."
+    )
+
+    def work(session: Session, path: str | None, name: str) -> Iterator[str]:
+        return video.predict_video(engine, session, inbox, path, name, 0.6)
+
+    part = JobPart("video", "Video", VIDEO_SUFFIXES, "videos")
+    job_part(engine, state, part, work, lambda: [space])
 
 
 def _options(engine: Engine, session: Session | None, values: Sequence[Any]) -> Session:

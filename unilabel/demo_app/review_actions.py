@@ -10,7 +10,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.io import write_json
 from unilabel.demo_app.changes import is_changes
 from unilabel.demo_app.engine import Engine
-from unilabel.demo_app.payloads import Note, data_url
+from unilabel.demo_app.payloads import Note, download_payload
 from unilabel.demo_app.review_payload import review_payload
 from unilabel.demo_app.session import MAX_JSON, Session, read_content, read_label_space
 from unilabel.demo_app.uploads import Inbox
@@ -124,7 +124,7 @@ def _color(value: Any) -> tuple[int, int, int]:
 
 def saved_file(name: str, text: str) -> str:
     """A JSON file for ``download.js``."""
-    return json.dumps({"name": name, "url": data_url(text.encode(), "application/json")})
+    return download_payload(name, text.encode(), "application/json")
 
 
 def save_label_space(session: Session) -> str:

@@ -16,6 +16,7 @@ from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.demo_app.changes import Draft
 from unilabel.demo_app.editing import Review
 from unilabel.demo_app.engine import Engine
+from unilabel.demo_app.jobs import Job
 from unilabel.demo_app.pictures import Picture
 from unilabel.predictor import UniLabelPredictor, check_label_space
 
@@ -38,6 +39,7 @@ class Session:
         run: number of the answer that the Predict tab shows.
         sent: the label spaces of that answer.
         shown: what it is an answer to, see :meth:`asked`.
+        jobs: longer work on a file, by the part of the page that does it.
     """
 
     review: Review | None
@@ -51,6 +53,7 @@ class Session:
     run: int = 0
     sent: tuple[str, ...] = ()
     shown: tuple[Any, ...] | None = None
+    jobs: dict[str, Job] = field(default_factory=dict)
 
     @classmethod
     def start(cls, engine: Engine) -> Session:

@@ -24,9 +24,15 @@ class Inbox:
     remembered for a minute, and folders are deleted only when they have been empty for as long.
     """
 
-    def __init__(self, temp_dir: str) -> None:
-        """``temp_dir`` is Gradio's folder of uploads."""
+    def __init__(self, temp_dir: str, work: str | None = None) -> None:
+        """Take the folders.
+
+        Args:
+            temp_dir: Gradio's folder of uploads.
+            work: where jobs on the files may write; None: where the system has such files.
+        """
         self.root = Path(temp_dir).resolve()
+        self.work = work
         self._recent: OrderedDict[Path, tuple[float, bytes]] = OrderedDict()
         self._lock = threading.Lock()
 

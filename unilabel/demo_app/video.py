@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,8 @@ from unilabel.core.errors import UniLabelError
 from unilabel.demo_app.actions import BASE, NONE
 from unilabel.demo_app.engine import Engine
 from unilabel.demo_app.images import VIDEO_SUFFIXES
-from unilabel.demo_app.payloads import data_url, file_stem
+from unilabel.demo_app.jobs import JobFile, job_status
+from unilabel.demo_app.payloads import file_stem
 from unilabel.demo_app.session import Session
 from unilabel.demo_app.uploads import Inbox
 from unilabel.visual.overlay import overlay
@@ -27,11 +27,6 @@ MAX_SIDE = 640  # pixels of the result
 MAX_SOURCE_PIXELS = 4096 * 2304
 
 
-def video_status(text: str, share: float | None = None, url: str = "", name: str = "") -> str:
-    """What ``video.js`` shows."""
-    return json.dumps({"text": text, "share": share, "url": url, "name": name})
-
-
 def predict_video(
     engine: Engine, session: Session, inbox: Inbox, path: str | None, space: str, opacity: float
 ) -> Iterator[str]:
@@ -40,11 +35,11 @@ def predict_video(
     Nothing stays on the disk, also when the visitor cancels.
     """
     if space == NONE:
-        yield video_status("Choose a label space.")
+        yield job_status(["Choose a label space."], None, "error")
         return
     try:
         name, data = inbox.take(path, engine.limits.max_bytes)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=inbox.work) as folder:
             source, result = Path(folder, "source"), Path(folder, "result.webm")
             source.write_bytes(data)
             rate, frames = read_frames(source, name)
@@ -60,13 +55,12 @@ def predict_video(
                 picture = overlay(frame, answer.labels, answer.colors, opacity)
                 writer.write(np.ascontiguousarray(picture[..., ::-1]))
                 share = (index + 1) / len(frames)
-                yield video_status(f"Frame {index + 1} of {len(frames)}", min(share, 0.99))
+                yield job_status([f"Frame {index + 1} of {len(frames)}"], min(share, 0.99))
             writer.release()
-            url = data_url(result.read_bytes(), "video/webm")
-        text = f"{len(frames)} frames, {rate:.0f} per second"
-        yield video_status(text, 1.0, url, f"{file_stem(name)}_labels.webm")
+            file = JobFile(f"{file_stem(name)}_labels.webm", result.read_bytes(), "video/webm")
+        yield job_status([f"{len(frames)} frames, {rate:.0f} per second."], None, "info", file)
     except UniLabelError as error:
-        yield video_status(str(error))
+        yield job_status([str(error)], None, "error")
 
 
 def read_frames(file: Path, name: str) -> tuple[float, list[NDArray[np.uint8]]]:
