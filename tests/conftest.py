@@ -38,7 +38,7 @@ SIZES = {
     "city": 19,
     "drive": 18,
 }
-_START_SECONDS = 180.0  # of the demo, on a busy machine
+_START_SECONDS = 180.0  # of the demo
 WORDS = ("road", "wall", "tree", "cabinet", "railing", "swimming pool", "traffic sign", "person")
 
 

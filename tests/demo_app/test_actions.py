@@ -151,8 +151,10 @@ def test_encodings_are_kept_and_bounded(toy_weights: Path, monkeypatch: pytest.M
     assert len(engine._encoded) == 3
 
 
-def test_statistics_count_every_pixel(engine: Engine) -> None:
+def test_statistics_count_every_pixel(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     stats = label_statistics(engine, engine.examples[:3])
+    monkeypatch.setattr(engine, "predictor", None)  # what is known is not predicted again
+    assert label_statistics(engine, engine.examples[:3]) == stats
     assert sum(entry["share"] for entry in stats.values()) == pytest.approx(1)
     for entry in stats.values():
         assert 0 < entry["confidence"] <= 1

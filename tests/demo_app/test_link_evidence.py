@@ -166,3 +166,20 @@ def test_a_folder_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) ->
     with pytest.raises(UniLabelError, match="--save-reviews"):
         ready_folder(tmp_path / "file")
     assert stat.S_ISREG((tmp_path / "file").stat().st_mode)
+
+
+def test_visitors_go_first(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("unilabel.demo_app.engine.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        "unilabel.demo_app.engine.time.sleep", lambda s: now.__setitem__(0, now[0] + s)
+    )
+    engine.asked = 99.0
+    engine.make_way()
+    assert now[0] == pytest.approx(101, abs=0.11)  # two seconds after the request
+    engine.make_way()
+    assert now[0] == pytest.approx(101, abs=0.11)  # nobody asks: at once
+    engine.asked = 1e9
+    engine.make_way()
+    assert now[0] == pytest.approx(111, abs=0.3)  # many ask: not for ever
+    engine.asked = 0.0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ from unilabel.predictor import EncodedImage, UniLabelPredictor
 
 MAX_CACHED = 160 * 2**20  # bytes of encoded pictures kept for the next label space or edit
 MAX_PICTURES = 32  # number of them
+
+_QUIET = 2.0  # seconds after a request in which visitors have the processor for themselves
+_MOST_PATIENCE = 10.0  # seconds: with many visitors the background goes on, too
 
 _runs = itertools.count(1)
 
@@ -62,13 +67,21 @@ class Engine:
         self.seen = what_it_saw(predictor)
         self.reviews = reviews
         self.evidence = LinkEvidence(predictor)
+        self.statistics: dict[str, Any] = {}  # picture -> what it shows, of ``statistics.py``
         self.similarity: NDArray[np.float64] | None = None
         if text_encoder:
             self.similarity = class_similarity(predictor.model.label_spaces, text_encoder)
+        self.asked = 0.0  # when a visitor last did, on the monotonic clock
         self._encoded: OrderedDict[tuple[str, int | None, bool], EncodedImage] = OrderedDict()
         self._lock = threading.Lock()
         self._familiarity: Familiarity | None = None
         self._looked = False
+
+    def make_way(self) -> None:
+        """Wait while visitors ask; what goes on beside them calls it again and again."""
+        latest = time.monotonic() + _MOST_PATIENCE
+        while time.monotonic() < min(latest, self.asked + _QUIET):
+            time.sleep(0.1)
 
     def energy_note(self, picture: Picture) -> str:
         """What to say about a picture that is foreign to the model, or ""."""

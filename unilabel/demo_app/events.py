@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ SWITCH = f"(...spaces) => {{ {_VIEWER}?.show(spaces); return spaces; }}"
 
 def started(engine: Engine, session: Session | None) -> Session:
     """The visitor's session; a new one on the first visit, or when it was forgotten meanwhile."""
+    engine.asked = time.monotonic()
     return Session.start(engine) if session is None else session
 
 

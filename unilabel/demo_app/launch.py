@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import ctypes
 import logging
 import os
@@ -15,7 +14,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from unilabel.demo_app.weights import find_weights, title_of
 MAX_UPLOAD = 25 * 2**20  # bytes of an uploaded file
 MAX_VISITORS = 64  # sessions that are remembered
 MAX_THREADS = 8  # each keeps buffers of its own; the model answers one request at a time
-_BACKGROUND = 15  # niceness of what no visitor waits for
 # mallopt of glibc: number of an option -> value
 _MEMORY = {-8: 2, -3: 128 * 2**10, -1: 128 * 2**10}  # M_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD
 
@@ -116,18 +114,6 @@ def _folders(temp_dir: str) -> tuple[str, str]:
     return str(uploads), str(work)
 
 
-def _in_background(function: Callable[[], Any]) -> None:
-    """Run a function beside the visitors' requests, which go first."""
-
-    def run() -> None:
-        if hasattr(os, "setpriority"):  # of this thread alone, on Linux
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND)
-        function()
-
-    threading.Thread(target=run, daemon=True).start()
-
-
 def _return_freed_memory() -> None:
     """Keep the memory of a long-running server flat.
 
@@ -194,11 +180,12 @@ def _serve(args: argparse.Namespace, uploads: str, work: str, start: float) -> i
         raise port_is_taken(args.host, args.port, error) from error
     space = engine.predictor.label_space
     # so that the first visitor with a photo does not wait for it
-    _in_background(engine.usual_energy)
+    threading.Thread(target=engine.usual_energy, daemon=True).start()
     if space is not None:
         folders = list(args.datasets)
         find = partial(find_sources, weights, space, folders, work)
-        _in_background(partial(engine.evidence.look, find))
+        look = partial(engine.evidence.look, find, engine.make_way)
+        threading.Thread(target=look, daemon=True).start()
     seconds = time.perf_counter() - start
     print(f"ready after {seconds:.1f} s: http://{args.host}:{args.port}", flush=True)
     page.block_thread()

@@ -51,21 +51,28 @@ class LinkEvidence:
         self._evidence: Evidence | None = None
         self._lock = threading.Lock()
 
-    def look(self, find: Callable[[], Sequence[DatasetSource]]) -> None:
+    def look(
+        self,
+        find: Callable[[], Sequence[DatasetSource]],
+        make_way: Callable[[], None] = lambda: None,
+    ) -> None:
         """Look at photos, in a thread beside the visitors' requests.
 
         Args:
             find: gives the datasets; its :class:`UniLabelError` becomes the note.
+            make_way: is called before every photo, and waits for whoever goes first.
         """
         try:
-            self.collect(find())
+            self.collect(find(), make_way)
         except UniLabelError as error:
             self.note = str(error)
         except Exception:  # the page goes on without
             logger.exception("The photos of the datasets cannot be looked at.")
             self.note = "The photos of the datasets cannot be looked at; the log says why."
 
-    def collect(self, sources: Sequence[DatasetSource]) -> None:
+    def collect(
+        self, sources: Sequence[DatasetSource], make_way: Callable[[], None] = lambda: None
+    ) -> None:
         """Look at the photos of datasets, one after the other.
 
         Raises:
@@ -82,6 +89,7 @@ class LinkEvidence:
             self._evidence = Evidence.empty(witness.shapes)
             self.total = len(photos)
         for photo in photos:
+            make_way()
             found = witness.look(photo)
             with self._lock:
                 self._evidence.add(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,42 +16,67 @@ from unilabel.demo_app.payloads import picture_url
 from unilabel.demo_app.pictures import Picture
 
 MAX_CROPS = 3
+MAX_KEPT = 64  # pictures whose statistics are kept
 MIN_PIXELS = 12  # of a label in a picture to be shown
 _SIDE = 40  # pixels of a crop in a picture with a short side of 96
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one picture shows of a unified label.
+
+    Attributes:
+        pixels: their number.
+        sure: their confidences, summed up.
+        crop: address of a square in which they are dense, or "".
+    """
+
+    pixels: int
+    sure: float
+    crop: str
 
 
 def label_statistics(engine: Engine, pictures: Sequence[Picture]) -> dict[int, dict[str, Any]]:
     """Share, mean confidence and crops of every unified label in the pictures.
 
+    What a picture shows is computed once: it depends on no visitor's edits.
+
     Returns:
         unified label -> ``{"share", "confidence", "crops": [data URLs]}``, only labels that occur.
     """
-    pixels: dict[int, int] = {}
-    sums: dict[int, float] = {}
-    places: dict[int, list[tuple[int, int]]] = {}  # label -> (pixels, picture)
-    answers = [engine.predictor.predict(engine.encode(p), UNIFIED) for p in pictures]
-    for number, answer in enumerate(answers):
-        sure = answer.confidence
-        for label in np.flatnonzero(answer.shares).tolist():
-            inside = answer.labels == label
-            count = int(inside.sum())
-            pixels[label] = pixels.get(label, 0) + count
-            if sure is not None:
-                sums[label] = sums.get(label, 0.0) + float(sure[inside].sum(dtype=np.float64))
-            places.setdefault(label, []).append((count, number))
-    total = sum(pixels.values())
-    return {
-        label: {
+    places: dict[int, list[_Seen]] = {}
+    for picture in pictures:
+        seen = engine.statistics.get(picture.key)
+        if seen is None:
+            seen = engine.statistics[picture.key] = _look(engine, picture)
+            while len(engine.statistics) > MAX_KEPT:
+                engine.statistics.pop(next(iter(engine.statistics)), None)
+        for label, found in seen.items():
+            places.setdefault(label, []).append(found)
+    total = sum(found.pixels for all_of_it in places.values() for found in all_of_it)
+    found = {}
+    for label, seen_in in places.items():
+        count = sum(one.pixels for one in seen_in)
+        largest = sorted(seen_in, key=lambda one: one.pixels, reverse=True)[:MAX_CROPS]
+        found[label] = {
             "share": count / total,
-            "confidence": sums[label] / count,
-            "crops": [
-                picture_url(_crop(pictures[number].pixels, answers[number].labels == label))
-                for found, number in sorted(places[label], reverse=True)[:MAX_CROPS]
-                if found >= MIN_PIXELS
-            ],
+            "confidence": sum(one.sure for one in seen_in) / count,
+            "crops": [one.crop for one in largest if one.crop],
         }
-        for label, count in pixels.items()
-    }
+    return found
+
+
+def _look(engine: Engine, picture: Picture) -> dict[int, _Seen]:
+    answer = engine.predictor.predict(engine.encode(picture), UNIFIED)
+    assert answer.confidence is not None
+    seen = {}
+    for label in np.flatnonzero(answer.shares).tolist():
+        inside = answer.labels == label
+        count = int(inside.sum())
+        sure = float(answer.confidence[inside].sum(dtype=np.float64))
+        crop = picture_url(_crop(picture.pixels, inside)) if count >= MIN_PIXELS else ""
+        seen[label] = _Seen(count, sure, crop)
+    return seen
 
 
 def _crop(pixels: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:

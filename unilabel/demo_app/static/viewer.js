@@ -277,8 +277,8 @@ function unilabelViewer(host, trigger) {
     show(decoded.map((map) => map.id));
     body.dataset.run = String(next.run);
     host.dataset.spaces = String(maps.size);
-    idle(next.seconds ? `${next.name}, ${photo.width} × ${photo.height}: predicted in `
-      + `${next.seconds.toFixed(1)} s.` : "");
+    idle(next.seconds !== undefined ? `${next.name}, ${photo.width} × ${photo.height}: predicted in `
+      + `${next.seconds < 0.05 ? "under 0.1" : next.seconds.toFixed(1)} s.` : "");
     if (waiting) add(waiting);
     return undefined;
   }

@@ -84,15 +84,16 @@ function unilabelGraphHeads(model, layout, group) {
     const mark = set ? svg("rect", { y: 11, width: 12, height: 12, rx: 3, fill: set.color }) : null;
     node.append(...[mark, text].filter(Boolean));
     group.append(node);
-    return { c, title, text, mark };
+    return { c, title, short: set ? set.name : title, text, mark };
   });
   return ({ x, k }, width) => {
-    for (const { c, title, text, mark } of heads) {
+    for (const { c, title, short, text, mark } of heads) {
       const at = x + k * (c.left ? c.x + c.text : c.x); // and as far as the frame goes
       const room = Math.min((c.text + layout.gap * 0.8) * k, !mark ? width : c.left ? at - 6 : width - at - 6)
         - (mark ? 20 : 0);
-      let shown = title;
-      while (shown.length > 2 && pen.measureText(shown).width > room) {
+      const fits = (words) => pen.measureText(words).width <= room;
+      let shown = fits(title) || !fits(short) ? title : short; // a whole short name before half a long one
+      while (shown.length > 2 && !fits(shown)) {
         shown = shown.slice(0, shown.endsWith("…") ? -2 : -1) + "…";
       }
       const edge = x + k * (c.index < 0 ? c.x + c.text / 2 : c.left ? c.x + c.text : c.x);
