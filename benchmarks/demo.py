@@ -162,6 +162,7 @@ def graph(browser: Any, folder: Path, rounds: int) -> tuple[str, float, float]:
 def switch(visit: Visit, server: Server, rounds: int) -> tuple[float, float]:
     """From the choice of a label space to its picture; measured in the page."""
     page = visit.page
+    visit.all_spaces(5)  # they follow the first answer
     names = ["Toy streets, coarse classes", "Toy streets, mixed classes", "Unified labels"]
     seconds, before = [], server.busy()
     for turn in range(rounds):

@@ -158,7 +158,8 @@ function unilabelGraph(host, trigger, server) {
   function left() { // what is folded, in words
     if (!folded()) return "";
     const gone = active.filter(Boolean).length + 1 - layout.columns.length;
-    return gone ? `${gone} of ${active.filter(Boolean).length} datasets have no link to it and are folded.` : "";
+    return gone ? `${gone} of ${active.filter(Boolean).length} datasets ${gone === 1 ? "has" : "have"} no link to it`
+      + ` and ${gone === 1 ? "is" : "are"} folded.` : "";
   }
 
   function pick(id) {
