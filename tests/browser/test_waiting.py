@@ -129,6 +129,27 @@ def test_avif_and_a_video_in_the_wrong_box(browser: Any, server: Any, tmp_path: 
     visit.check()
 
 
+def test_an_answer_that_gets_lost_is_asked_for(browser: Any, server: Any, tmp_path: Path) -> None:
+    """The stream of answers ends with a question open, as it may on a busy machine."""
+    closed = []
+
+    def end_at_once(route: Any) -> None:
+        if closed:
+            route.fallback()
+            return
+        closed.append(route.request.url)
+        body = 'data: {"msg": "close_stream", "event_id": null}\n\n'
+        route.fulfill(status=200, content_type="text/event-stream", body=body)
+
+    context = browser.new_context()
+    context.route("**/queue/data?*", end_at_once)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
+    page.wait_for_selector("#viewer .ul-panels[data-run]")
+    assert closed
+
+
 def _predicting(page: Any, folder: Path) -> None:
     page.locator("#picture input[type=file]").set_input_files(wide_photo(folder / "wide.png"))
     page.wait_for_selector("#viewer .ul-busy")

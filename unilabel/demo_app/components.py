@@ -14,8 +14,14 @@ from unilabel.visual.graph_page import graph_script, static_text
 
 _MOUNT = """
 const host = element.querySelector(".ul-host");
-const part = {function}(host, trigger, typeof server === "undefined" ? null : server);
-const refresh = () => {{ if (props.value) part.update(JSON.parse(props.value)); }};
+const pulse = window.unilabelPulses;
+const ask = (event, data) => {{ pulse.ask(event); trigger(event, data); }};
+const part = {function}(host, ask, typeof server === "undefined" ? null : server);
+const refresh = () => {{
+  if (!props.value) return;
+  pulse.answered(element.id || element.closest("[id]").id);
+  part.update(JSON.parse(props.value));
+}};
 watch("value", refresh);
 refresh();
 """
@@ -74,7 +80,10 @@ def component(
     return gr.HTML(
         value="",
         html_template=f'<div class="ul-host {classes}"></div>',
-        js_on_load=static_text("dom.js") + script + _MOUNT.format(function=function),
+        js_on_load=static_text("dom.js")
+        + own_text("pulse.js")
+        + script
+        + _MOUNT.format(function=function),
         apply_default_css=False,
         elem_id=elem_id,
         container=False,
@@ -91,7 +100,7 @@ def viewer(elem_id: str) -> gr.HTML:
 
 
 def more_maps(elem_id: str) -> gr.HTML:
-    """Invisible: hands its value, further label maps, to the viewer."""
+    """Invisible: hands its value, further label maps, to the viewer; its event is ``poke``."""
     return component(own_text("more.js"), "unilabelMore", elem_id)
 
 

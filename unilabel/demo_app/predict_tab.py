@@ -25,6 +25,9 @@ MAPS = {
     "api_visibility": "private",
 }
 
+# A question that is answered at once, whatever else goes on; see ``static/pulse.js``.
+POKE = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+
 
 def predict_tab(
     engine: Engine,
@@ -168,6 +171,7 @@ def predict_tab(
         answer.failure(None, js=IDLE)
     for changed in (space.select, beside.select):  # within the browser, without the server
         changed(None, [space, beside], None, js=SWITCH)
+    maps.poke(lambda: None, None, None, **POKE)
     view.take(take, [state], [state, download], **QUIET)
 
 
