@@ -148,6 +148,11 @@ def test_an_answer_that_gets_lost_is_asked_for(browser: Any, server: Any, tmp_pa
     page.goto(server.url)
     page.wait_for_selector("#viewer .ul-panels[data-run]")
     assert closed
+    page.wait_for_selector('#viewer .ul-host[data-spaces="5"]')
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(6000)
+    assert asked == []  # nothing is open, so nothing is asked for
 
 
 def _predicting(page: Any, folder: Path) -> None:

@@ -19,7 +19,7 @@ const ask = (event, data) => {{ pulse.ask(event); trigger(event, data); }};
 const part = {function}(host, ask, typeof server === "undefined" ? null : server);
 const refresh = () => {{
   if (!props.value) return;
-  pulse.answered(element.id || element.closest("[id]").id);
+  pulse.answered("{name}");
   part.update(JSON.parse(props.value));
 }};
 watch("value", refresh);
@@ -83,7 +83,7 @@ def component(
         js_on_load=static_text("dom.js")
         + own_text("pulse.js")
         + script
-        + _MOUNT.format(function=function),
+        + _MOUNT.format(function=function, name=elem_id),
         apply_default_css=False,
         elem_id=elem_id,
         container=False,
