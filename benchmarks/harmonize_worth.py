@@ -258,7 +258,7 @@ def schemes(merged: Path, sources: Sequence[DatasetSource]) -> Iterator[tuple[Sc
 
 
 def table(folder: Path) -> str:
-    """Means over seeds, a line for each rival and left-out dataset."""
+    """Means over seeds, a line for each rival and left-out dataset; then :func:`summary`."""
     groups: dict[tuple[str, str, int], list[dict[str, Any]]] = defaultdict(list)
     columns: dict[str, None] = {}
     for file in sorted(folder.glob("*.json")):
@@ -274,7 +274,38 @@ def table(folder: Path) -> str:
         texts = [f"{100 * sum(s) / len(s):.1f}" if s else "-" for s in scores]
         seeds = ", ".join(str(c["seed"]) for c in cells)
         lines.append(f"| {' | '.join([left, scheme, str(iterations), seeds, *texts])} |")
-    return "\n".join(lines)
+    scores = {
+        key: sum(c["left_out"][key[0]] for c in cells) / len(cells) for key, cells in groups.items()
+    }
+    return "\n".join([*lines, "", *summary(scores)])
+
+
+def summary(scores: dict[tuple[str, str, int], float]) -> list[str]:
+    """Mean IoU on every left-out dataset, and their mean, with the sets alone taken together.
+
+    Args:
+        scores: (left out, scheme, iterations) -> mIoU, 0..1.
+    """
+    lefts = sorted({left for left, _, _ in scores})
+    found: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
+    for left in lefts:
+        for number in sorted({n for of, _, n in scores if of == left}):
+            of_left = {k[1]: v for k, v in scores.items() if (k[0], k[2]) == (left, number)}
+            alone = [v for k, v in of_left.items() if k.startswith("alone:")]
+            rows = {k: v for k, v in of_left.items() if not k.startswith("alone:")}
+            if alone:
+                rows["alone, mean of the sets"] = sum(alone) / len(alone)
+                rows["alone, the best set for it"] = max(alone)
+            for scheme, value in rows.items():
+                found[scheme, number][left] = value
+    head = ["learned from", "iterations", *(f"{left} left out" for left in lefts), "mean"]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for (scheme, number), values in sorted(found.items()):
+        texts = [f"{100 * values[left]:.1f}" if left in values else "-" for left in lefts]
+        whole = len(values) == len(lefts)
+        mean = f"{100 * sum(values.values()) / len(values):.1f}" if whole else "-"
+        lines.append(f"| {' | '.join([scheme, str(number), *texts, mean])} |")
+    return lines
 
 
 def main() -> int:

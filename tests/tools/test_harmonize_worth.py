@@ -58,6 +58,16 @@ def test_labels_of_one_class_count_together_and_others_are_misses(bench: ModuleT
     assert bench.miou(found, torch.tensor([0, 0, 1, -1])) == pytest.approx((6 / 8 + 2 / 3) / 2)
 
 
+def test_means_of_left_out_datasets_by_hand(bench: ModuleType) -> None:
+    scores = {("a", "names", 5): 0.5, ("a", "alone:b", 5): 0.2, ("a", "alone:c", 5): 0.4,
+              ("b", "names", 5): 0.7, ("b", "alone:c", 5): 0.1}  # fmt: skip
+    assert bench.summary(scores)[2:] == [
+        "| alone, mean of the sets | 5 | 30.0 | 10.0 | 20.0 |",
+        "| alone, the best set for it | 5 | 40.0 | 10.0 | 25.0 |",
+        "| names | 5 | 50.0 | 70.0 | 60.0 |",
+    ]
+
+
 def test_photos_and_labels_are_cut_together(bench: ModuleType) -> None:
     labels = np.arange(40 * 50, dtype=np.int64).reshape(40, 50) % 251
     image = np.stack([labels] * 3, -1).astype(np.uint8)
