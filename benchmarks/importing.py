@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "importers")]  # the makers of exports
 
 import export_makers as makers  # noqa: E402
+import export_pictures as scenes  # noqa: E402
 from common import hardware  # noqa: E402
 
 from unilabel.core.io import put_table  # noqa: E402
@@ -54,7 +55,7 @@ def measure(form: str, folder: Path, photos: int, workers: int) -> dict[str, Any
     """Make an export of a form, import it, and return CPU seconds and MiB."""
     val = photos // 5
     export = folder / "export"
-    makers.MAKERS[form](export, makers.draw(photos - val, val, 320, 240))
+    makers.MAKERS[form](export, scenes.draw(photos - val, val, 320, 240))
     command = [sys.executable, "-c", MEASURED, str(export), str(folder / "data")]
     command += ["--workers", str(workers)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
