@@ -150,6 +150,12 @@ class DemoServer:
     process: subprocess.Popen[str]
     seconds: float
 
+    def left_behind(self) -> list[Path]:
+        """Files of visitors; not the photos of links, which the demo of a toy model draws."""
+        drawn = self.temp_dir / "work/toy_world"
+        files = [path for path in self.temp_dir.rglob("*") if path.is_file()]
+        return [path for path in files if not path.is_relative_to(drawn)]
+
 
 def _start_demo(folder: Path, weights: Path | None, *more: str) -> Iterator[DemoServer]:
     """Run demo/app.py, with further arguments, on a free port until the generator is closed."""

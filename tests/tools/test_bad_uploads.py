@@ -230,10 +230,6 @@ def client(demo_server: Any) -> Any:
     return gradio_client.Client(demo_server.url, verbose=False)
 
 
-def left_behind(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
 def send(client: Any, content: bytes, name: str, where: str, tmp_path: Path) -> dict[str, Any]:
     path = tmp_path / name
     path.write_bytes(content)
@@ -272,7 +268,7 @@ def test_picture(
         assert str(demo_server.temp_dir) not in json.dumps(payload)
     if outcome == HANDLED:
         assert payload["panels"]
-    assert left_behind(demo_server.temp_dir) == []
+    assert demo_server.left_behind() == []
     assert demo_server.process.poll() is None
 
 
@@ -295,7 +291,7 @@ def test_label_space(
     assert kind == "error"
     assert any(part.replace("\\", "") in note for part in text.split("|")), note
     assert str(demo_server.temp_dir) not in note
-    assert left_behind(demo_server.temp_dir) == []
+    assert demo_server.left_behind() == []
 
 
 def test_good_label_space_is_used(
@@ -322,14 +318,14 @@ def test_mapping_to_an_unseen_dataset_is_used(
     photo_file = gradio_client.handle_file(str(tmp_path / "photo.png"))
     answer = client.predict(photo_file, "garden", "none", 0, False, api_name="/predict")
     assert json.loads(answer[0])["panels"][0]["space"] == "garden"
-    assert left_behind(demo_server.temp_dir) == []
+    assert demo_server.left_behind() == []
 
 
 def test_too_large_files_are_refused_at_the_door(demo_server: Any) -> None:
     upload = f"{demo_server.url}/gradio_api/upload"
     files = {"files": ("big.png", bytes(26 * 2**20))}
     assert httpx.post(upload, files=files, timeout=60).status_code in (400, 413, 422, 500)
-    assert left_behind(demo_server.temp_dir) == []
+    assert demo_server.left_behind() == []
 
 
 @pytest.mark.parametrize(

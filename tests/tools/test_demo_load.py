@@ -135,5 +135,4 @@ def test_eight_visitors(
     assert min(visitor.done for visitor in visitors) > 0
     assert hosts == set()
     assert quarters[3] - quarters[1] < GROWTH
-    left = [path for path in demo_server.temp_dir.rglob("*") if path.is_file()]
-    assert left == []
+    assert demo_server.left_behind() == []
