@@ -43,7 +43,8 @@ def table(cells: Sequence[dict[str, Any]]) -> str:
         "",
         f"Columns: labelled photos; mIoU on all validation photos of {', '.join(models)}: one cell "
         "(draw of photos), or the mean of several with their range. Seconds: CPU time of fitting, "
-        "median; the photos go through the network once before it.",
+        "median; the photos go through the network once before it. Of rows trained from scratch: "
+        "of the whole training.",
         "Made by `benchmarks/learning_curve.py`.",
     ]
     return "\n".join(lines) + "\n"
