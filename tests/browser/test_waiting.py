@@ -133,16 +133,17 @@ def test_an_answer_that_gets_lost_is_asked_for(browser: Any, server: Any, tmp_pa
     """The stream of answers ends with a question open, as it may on a busy machine."""
     closed = []
 
-    def end_at_once(route: Any) -> None:
+    def end_with_questions_open(route: Any) -> None:
         if closed:
             route.fallback()
             return
         closed.append(route.request.url)
+        time.sleep(4)  # all questions of the start are asked while it is open
         body = 'data: {"msg": "close_stream", "event_id": null}\n\n'
         route.fulfill(status=200, content_type="text/event-stream", body=body)
 
     context = browser.new_context()
-    context.route("**/queue/data?*", end_at_once)
+    context.route("**/queue/data?*", end_with_questions_open)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(server.url)

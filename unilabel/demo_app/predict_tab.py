@@ -26,7 +26,12 @@ MAPS = {
 }
 
 # A question that is answered at once, whatever else goes on; see ``static/pulse.js``.
-POKE = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+POKE = {
+    "trigger_mode": "multiple",
+    "concurrency_limit": None,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+}
 
 
 def predict_tab(
