@@ -59,7 +59,7 @@ def decoded(source: DatasetSource, split: str = "train") -> list[np.ndarray]:
     return [load_sample(source, s)[1] for s in source.samples(split)]
 
 
-def same_as_truth(folder: Path) -> None:
+def assert_same_as_truth(folder: Path) -> None:
     source = folder_source(str(folder))
     for split, count in (("train", 6), ("val", 2)):
         assert len(source.samples(split)) == count

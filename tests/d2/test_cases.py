@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("detectron2")
 
-from cases import MINI, Case, change, decoded, faults, refusal, same_as_truth, truth, values
+from cases import MINI, Case, assert_same_as_truth, change, decoded, faults, refusal, truth, values
 
 from unilabel.core.errors import UniLabelError
 from unilabel.data.folders import folder_source
@@ -39,10 +39,10 @@ def test_colours_are_refused_with_the_lines_and_then_read(case: Case) -> None:
     assert '"ignore_values": ["#000000"]' in message
     values(folder, [["#" + bytes(c["color"]).hex()] for c in meta])
     change(folder, ignore_values=["#000000"])
-    same_as_truth(folder)
+    assert_same_as_truth(folder)
     values(folder, [[c["color"]] for c in meta])  # [[r, g, b]]
     change(folder, ignore_values=[[0, 0, 0]])
-    same_as_truth(folder)
+    assert_same_as_truth(folder)
 
 
 def test_colours_of_classes_that_fit_stand_in_the_lines(case: Case) -> None:
@@ -54,12 +54,12 @@ def test_colours_of_classes_that_fit_stand_in_the_lines(case: Case) -> None:
     change(folder, classes=[json.loads(line.strip().rstrip(",")) for line in lines])
     assert "#......" not in message
     change(folder, ignore_values=["#000000"])
-    same_as_truth(folder)
+    assert_same_as_truth(folder)
 
 
 @pytest.mark.parametrize("name", ["uint16", "grey_alpha", "rgb_equal", "tif", "ignore_200"])
 def test_plain_forms_are_read_as_they_are(case: Case, name: str) -> None:
-    same_as_truth(case(f"labels/{name}"))
+    assert_same_as_truth(case(f"labels/{name}"))
 
 
 def test_gaps(case: Case) -> None:
@@ -91,7 +91,7 @@ def test_ids_from_one(case: Case, name: str) -> None:
     if name == "ids_from_1":  # nobody said that 0 is void
         assert any("label id 0 on" in fault for fault in faults(folder))
         change(folder, ignore_values=[0])
-    same_as_truth(folder)
+    assert_same_as_truth(folder)
 
 
 def test_one_bit_is_read_as_zero_and_one(case: Case) -> None:
@@ -134,7 +134,7 @@ def test_many_classes_folded_into_few(case: Case) -> None:
 def test_names_of_other_scripts_are_kept(case: Case) -> None:
     folder = case("labels/scripts")
     assert "سماء" in folder_source(str(folder)).label_space.class_names
-    same_as_truth(folder)
+    assert_same_as_truth(folder)
 
 
 def test_reserved_name(case: Case) -> None:

@@ -157,8 +157,12 @@ def test_each_device_has_its_own_switch(monkeypatch, caplog) -> None:
     assert half_precision(cfg, cpu) is None
     assert half_precision(cfg, cuda) is torch.float16
     cfg.SOLVER.AMP.ENABLED = False
+    assert half_precision(cfg, cuda) is None
+    assert not caplog.messages
     cfg.SOLVER.AMP_ON_CPU = True
     assert half_precision(cfg, cuda) is None
+    assert "SOLVER.AMP_ON_CPU has no effect on cuda:0" in caplog.text
+    caplog.clear()
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert half_precision(cfg, cpu) is torch.bfloat16
     assert not caplog.messages

@@ -71,6 +71,8 @@ def half_precision(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
             )
             return None
         return torch.bfloat16 if cfg.SOLVER.AMP_ON_CPU else None
+    if cfg.SOLVER.AMP_ON_CPU:
+        logger.warning("SOLVER.AMP_ON_CPU has no effect on %s; see SOLVER.AMP.", device)
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     return {"bfloat16": torch.bfloat16, "float16": torch.float16}[cfg.SOLVER.AMP_DTYPE]

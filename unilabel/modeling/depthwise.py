@@ -17,6 +17,8 @@ from timm.layers import Conv2dSame
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
+from unilabel.modeling.conv_twins import replace_convs
+
 __all__ = ["DepthwiseConv2d", "use_depthwise_convs"]
 
 _FLOAT32_KERNEL = 5  # side of a kernel from which on its gradient is faster in float32
@@ -113,25 +115,23 @@ def use_depthwise_convs(module: nn.Module) -> int:
     Returns:
         Number of replaced convolutions.
     """
-    count = 0
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) in (nn.Conv2d, Conv2dSame) and _is_depthwise(child):
-                with torch.device("meta"):
-                    twin = DepthwiseConv2d(
-                        child.in_channels,
-                        child.out_channels,
-                        child.kernel_size,
-                        child.stride,
-                        child.padding,
-                        groups=child.groups,
-                        bias=child.bias is not None,
-                    )
-                twin.weight, twin.bias = child.weight, child.bias
-                twin.same_padding = type(child) is Conv2dSame
-                setattr(parent, name, twin.train(child.training))
-                count += 1
-    return count
+    return replace_convs(module, _twin)
+
+
+def _twin(layer: nn.Module) -> DepthwiseConv2d | None:
+    if type(layer) not in (nn.Conv2d, Conv2dSame) or not _is_depthwise(layer):
+        return None
+    twin = DepthwiseConv2d(
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+    )
+    twin.same_padding = type(layer) is Conv2dSame
+    return twin
 
 
 def _is_depthwise(conv: nn.Conv2d) -> bool:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unilabel.modeling.conv_twins import replace_convs
+
 __all__ = ["PointwiseConv2d", "pointwise_conv", "use_pointwise_convs"]
 
 _ONEDNN_BATCH = 16  # images from which on PyTorch uses oneDNN, which is faster than the product
@@ -54,18 +56,13 @@ def use_pointwise_convs(module: nn.Module) -> int:
     Returns:
         Number of replaced convolutions.
     """
-    count = 0
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Conv2d and _is_pointwise(child):
-                with torch.device("meta"):
-                    twin = PointwiseConv2d(
-                        child.in_channels, child.out_channels, 1, bias=child.bias is not None
-                    )
-                twin.weight, twin.bias = child.weight, child.bias
-                setattr(parent, name, twin.train(child.training))
-                count += 1
-    return count
+    return replace_convs(module, _twin)
+
+
+def _twin(layer: nn.Module) -> PointwiseConv2d | None:
+    if type(layer) is not nn.Conv2d or not _is_pointwise(layer):
+        return None
+    return PointwiseConv2d(layer.in_channels, layer.out_channels, 1, bias=layer.bias is not None)
 
 
 def _is_pointwise(conv: nn.Conv2d) -> bool:
