@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from common import Report, compare_clocks
 from step import Side, make_batch
 
+from unilabel.engine.optim import cpu_has_bfloat16
 from unilabel.modeling.depthwise import use_depthwise_convs
 
 NETWORK = {"name": "tf_efficientnet_lite0", "mode": "probability_sum", "loss": "mean"}
@@ -30,7 +31,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", help="file for the report")
     args = parser.parse_args()
-    if not torch.cpu._is_avx512_bf16_supported():
+    if not cpu_has_bfloat16():
         print("this CPU has no instructions for bfloat16 (AVX-512 BF16): nothing to measure")
         return 0
     torch.set_num_threads(1)

@@ -13,8 +13,9 @@ from small_runs import QUICK, small_trainer, two_folders
 
 from unilabel.config import load_config
 from unilabel.core.fused_loss import upsampled_cross_entropy
+from unilabel.engine import optim
 from unilabel.engine.checkpoint import load_file, save_file
-from unilabel.engine.optim import half_precision
+from unilabel.engine.optim import cpu_has_bfloat16, half_precision
 from unilabel.engine.trainer import UniLabelTrainer
 
 pytestmark = pytest.mark.d2
@@ -163,10 +164,11 @@ def test_each_device_has_its_own_switch(monkeypatch, caplog) -> None:
     assert half_precision(cfg, cuda) is None
     assert "SOLVER.AMP_ON_CPU has no effect on cuda:0" in caplog.text
     caplog.clear()
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(optim, "cpu_has_bfloat16", lambda: True)
     assert half_precision(cfg, cpu) is torch.bfloat16
     assert not caplog.messages
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)  # an older one
+    monkeypatch.setattr(optim, "cpu_has_bfloat16", cpu_has_bfloat16)
     assert half_precision(cfg, cpu) is None
     assert "SOLVER.AMP_ON_CPU has no effect" in caplog.text
 
@@ -174,7 +176,7 @@ def test_each_device_has_its_own_switch(monkeypatch, caplog) -> None:
 def test_a_run_on_a_cpu_in_half_precision_ends_like_one_in_float32(
     folders: list[Path], monkeypatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(optim, "cpu_has_bfloat16", lambda: True)
     embeddings = []
     for enabled in (False, True):
         values = {"SCHEDULE": [["MULTI_HEAD", 6]], "SOLVER__AMP_ON_CPU": enabled}

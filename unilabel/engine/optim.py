@@ -58,16 +58,22 @@ def _layer_depths(cfg: CfgNode, model: nn.Module) -> dict[str, int]:
     return depths
 
 
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16 that PyTorch knows of (from 2.6 on)."""
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return known is not None and bool(known())
+
+
 def half_precision(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
     """Type of autocast, or None: SOLVER.AMP on a GPU, SOLVER.AMP_ON_CPU on a CPU.
 
     A CPU takes bfloat16 if it has instructions for it; where it lacks them, that is said.
     """
     if device.type == "cpu":
-        if cfg.SOLVER.AMP_ON_CPU and not torch.cpu._is_avx512_bf16_supported():
+        if cfg.SOLVER.AMP_ON_CPU and not cpu_has_bfloat16():
             logger.warning(
                 "SOLVER.AMP_ON_CPU has no effect: this CPU has no instructions for bfloat16 "
-                "(AVX-512 BF16), so the run computes in float32."
+                "(AVX-512 BF16) that this PyTorch knows of; the run computes in float32."
             )
             return None
         return torch.bfloat16 if cfg.SOLVER.AMP_ON_CPU else None
