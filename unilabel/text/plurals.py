@@ -1,8 +1,8 @@
 """English plurals, by rules and lists of the words that rules get wrong.
 
 No dictionary is needed; :meth:`unilabel.text.nouns.Nouns.singular` asks one as well. The library
-``inflect`` reads plurals as well as this, but it has to be told that a word is one: it takes "bus",
-"gas" and "walrus" for plurals of "bu", "ga" and "walru". The tests compare with it.
+``inflect`` reads plurals as well as this, but it has to be told that a word is one: it cuts the
+"s" off "gas", "walrus" and other singulars too. The tests compare with it.
 """
 
 from __future__ import annotations
