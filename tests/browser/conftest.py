@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from visit import chromium
 
+from unilabel.demo_app.weights import SHIPPED
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
@@ -31,5 +33,5 @@ def _pages_are_closed(browser: Any) -> Iterator[None]:
 def server(
     tmp_path_factory: pytest.TempPathFactory, start_demo: Callable[..., Iterator[Any]]
 ) -> Iterator[Any]:
-    """The demo without arguments."""
-    yield from start_demo(tmp_path_factory.mktemp("demo"), None)
+    """The demo with the model of the repository, whatever was trained beside it."""
+    yield from start_demo(tmp_path_factory.mktemp("demo"), SHIPPED)

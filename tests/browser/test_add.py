@@ -12,7 +12,7 @@ from visit import SIZES, Visit, zip_of_drawings
 pytest.importorskip("playwright")
 pytest.importorskip("detectron2")
 
-from unilabel.demo_app.weights import find_weights
+from unilabel.demo_app.weights import SHIPPED
 from unilabel.predictor import build_predictor
 
 pytestmark = [pytest.mark.browser, pytest.mark.d2, pytest.mark.slow]
@@ -34,7 +34,7 @@ def test_ten_photos_become_a_label_space(browser: Any, server: Any, tmp_path: Pa
         page.locator("#add .ul-save").click()
     with zipfile.ZipFile(download.value.path()) as result:
         (tmp_path / "added.pth").write_bytes(result.read("model_added.pth"))
-    before = build_predictor(find_weights(None), optimize=False).spaces
+    before = build_predictor(SHIPPED, optimize=False).spaces
     added = build_predictor(tmp_path / "added.pth", optimize=False).spaces
     assert set(added) == {*before, "mine"}
     visit.check()

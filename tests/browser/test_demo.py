@@ -23,7 +23,7 @@ from unilabel.visual.graph_page import write_graph_page
 pytest.importorskip("playwright")
 pytest.importorskip("detectron2")
 
-from unilabel.demo_app.weights import find_weights
+from unilabel.demo_app.weights import SHIPPED
 from unilabel.predictor import build_predictor
 
 pytestmark = [pytest.mark.browser, pytest.mark.d2, pytest.mark.slow]
@@ -257,7 +257,7 @@ def _overlaps(boxes: np.ndarray) -> int:
 def test_mapping_to_an_unseen_dataset(browser: Any, server: Any, tmp_path: Path) -> None:
     visit = Visit(browser, server.url, 1400, "unseen", tmp_path)
     visit.next_run("viewer", "")
-    names = build_predictor(find_weights(None)).labels_of("unified")[0]
+    names = build_predictor(SHIPPED).labels_of("unified")[0]
     garden = LabelSpace("garden", ("low", "high"), ((9, 9, 9), (200, 0, 0)), display_name="Garden")
     ids = torch.arange(len(names)) % 2
     mapping = TransferMapping(garden, "unified", names, ids, (1.0,) * len(names))

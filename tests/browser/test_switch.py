@@ -16,7 +16,7 @@ pytest.importorskip("detectron2")
 
 from PIL import Image
 
-from unilabel.demo_app.weights import find_weights
+from unilabel.demo_app.weights import SHIPPED
 from unilabel.predictor import build_predictor
 
 pytestmark = [pytest.mark.browser, pytest.mark.d2, pytest.mark.slow]
@@ -49,7 +49,7 @@ def test_a_label_space_is_changed_in_the_browser(
     assert [url for url in sent if not url.startswith(("data:", "blob:"))] == []
     assert visit.run("viewer") == run
     # what it shows is what the model says
-    predictor = build_predictor(find_weights(None))
+    predictor = build_predictor(SHIPPED)
     pixels = np.array(Image.open(file).convert("RGB"))
     expected = predictor.predict(pixels, "toy_idd", confidence=False)
     drawn = Image.open(io.BytesIO(base64.b64decode(visit.pixels("viewer").split(",")[1])))

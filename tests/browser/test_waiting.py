@@ -20,7 +20,7 @@ from visit import PATIENCE, SIZES, Visit, wide_photo, zip_of_drawings
 pytest.importorskip("playwright")
 pytest.importorskip("detectron2")
 
-from unilabel.demo_app.weights import find_weights
+from unilabel.demo_app.weights import SHIPPED
 from unilabel.predictor import build_predictor
 
 pytestmark = [pytest.mark.browser, pytest.mark.d2, pytest.mark.slow]
@@ -102,7 +102,7 @@ def test_files_for_other_programs(browser: Any, server: Any, tmp_path: Path) -> 
     assert set(found) == {
         f"{stem}_coco.zip", f"{stem}.geojson", f"{stem}_labelme.json", f"{stem}_uncertainty.png",
     }  # fmt: skip
-    names, colors = build_predictor(find_weights(None)).labels_of("unified")
+    names, colors = build_predictor(SHIPPED).labels_of("unified")
     assert palette[: 3 * len(colors)] == [value for color in colors for value in color]
     with zipfile.ZipFile(io.BytesIO(found[f"{stem}_coco.zip"])) as archive:
         segments = json.loads(archive.read("panoptic.json"))["annotations"][0]["segments_info"]

@@ -8,7 +8,8 @@ from pathlib import Path
 from unilabel.core.errors import UniLabelError
 
 ROOT = Path(__file__).parents[2]
-FALLBACKS = (Path("output/toy/model_final.pth"), Path("demo/assets/toy_model.pth"))
+SHIPPED = ROOT / "demo/assets/toy_model.pth"
+FALLBACKS = (ROOT / "output/toy/model_final.pth", SHIPPED)
 
 
 def find_weights(given: str | os.PathLike[str] | None) -> Path:
@@ -22,10 +23,11 @@ def find_weights(given: str | os.PathLike[str] | None) -> Path:
             raise UniLabelError(f"--weights: no such file: {given}.")
         return Path(given)
     for fallback in FALLBACKS:
-        if (ROOT / fallback).is_file():
-            return ROOT / fallback
+        if fallback.is_file():
+            return fallback
+    names = " nor ".join(str(path.relative_to(ROOT)) for path in FALLBACKS)
     raise UniLabelError(
-        f"no model: neither {' nor '.join(map(str, FALLBACKS))} is there. Name one with --weights, "
+        f"no model: neither {names} is there. Name one with --weights, "
         "or train one in a few minutes: python train_net.py --config-file configs/toy.yaml"
     )
 
