@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +25,10 @@ from unilabel.core.unified_space import UnifiedLabelSpace
 
 # Small tensors gain nothing from threads, and on a busy machine waiting threads cost minutes.
 torch.set_num_threads(1)
+
+# A shell starts background jobs with Ctrl-C ignored, and every process of a test would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, however busy the machine is.
 settings.register_profile("unilabel", derandomize=True, deadline=None)

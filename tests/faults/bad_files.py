@@ -265,7 +265,7 @@ full = partial(np.full, SIZE)
 DAMAGED = r"damaged or truncated: fetch it again"
 HTML = b"<!DOCTYPE html>\n<html><body>404 Not Found</body></html>\n"
 EIGHT = "expected an 8-bit single-channel PNG of class ids"
-LABEL = "expected a PNG, TIFF or BMP of class ids or of class colours"
+LABEL = "expected a PNG, TIFF, BMP or GIF of class ids or of class colours"
 
 KINDS: dict[str, Kind] = {
     # --- images ---
@@ -335,7 +335,7 @@ KINDS: dict[str, Kind] = {
         ("768 pixels are transparent", r'"ignore_values": \["transparent"\]')),
     "label is a jpeg": Kind("folder", "label", _as("label", "JPEG"), ("it is a JPEG", LABEL,
         "lossy formats change ids")),
-    "label is a gif": Kind("folder", "label", _as("label", "GIF"), ("it is a GIF", LABEL)),
+    "label is a webp": Kind("folder", "label", _as("label", "WEBP"), ("it is a WebP", LABEL)),
     "label is a tiff of fractions": Kind("folder", "label",
         saved("label", lambda: Image.fromarray(full(1.5).astype(np.float32)), format="TIFF"),
         ("floating point values", LABEL, "save whole numbers")),
