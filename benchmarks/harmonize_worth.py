@@ -44,7 +44,7 @@ from torch import Tensor, nn
 
 from unilabel import __version__
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import put_table, read_json, write_json
+from unilabel.core.io import atomic_path, put_table, read_json, write_json
 from unilabel.core.label_space import IGNORE
 from unilabel.core.metrics import iou_from_confusion, update_confusion
 from unilabel.core.unified_space import UnifiedLabelSpace
@@ -174,14 +174,15 @@ def train(scheme: Scheme, sources: Sequence[DatasetSource], seed: int, iteration
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     sets = [Training.of(s, scheme.targets[s.name]) for s in sources]
-    network = Network(scheme.labels).train()
+    network = Network(scheme.labels).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     for step in range(iterations):
         crops = [sets[(step * BATCH + i) % len(sets)].crop(random) for i in range(BATCH)]
         pixels = torch.from_numpy(np.stack([image for image, _ in crops])).permute(0, 3, 1, 2)
         labels = torch.from_numpy(np.stack([label for _, label in crops])).long()
-        scores = F.interpolate(network(pixels.float()), (CROP, CROP), mode="bilinear")
+        pixels = pixels.float().contiguous(memory_format=torch.channels_last)
+        scores = F.interpolate(network(pixels), (CROP, CROP), mode="bilinear")
         loss = F.cross_entropy(scores, labels, ignore_index=IGNORE)
         optimizer.zero_grad()
         loss.backward()
@@ -221,10 +222,19 @@ def run(
     left_out: DatasetSource,
     seed: int,
     iterations: int,
+    networks: Path,
 ) -> dict[str, Any]:
-    """Train and score one rival."""
+    """Train and score one rival; a network of one dataset is kept in ``networks``."""
     start = time.process_time()
-    network = train(scheme, sources, seed, iterations)
+    kept = networks / f"{scheme.name.replace(':', '_')}_{seed}_{iterations}.pth"
+    if kept.is_file():
+        network = Network(scheme.labels).to(memory_format=torch.channels_last).eval()
+        network.load_state_dict(torch.load(kept, weights_only=True))
+    else:
+        network = train(scheme, sources, seed, iterations)
+        if len(sources) == 1:  # the same whatever is left out
+            with atomic_path(kept) as path:
+                torch.save(network.state_dict(), path)
     trained = time.process_time()
     seen = {
         s.name: round(miou(counts(network, s, "val", scheme.labels), scheme.reads[s.name]), 4)
@@ -317,7 +327,7 @@ def main() -> int:
     add("--merged", type=Path, metavar="DIR", help="folder of tools/harmonize.py")
     add("--left-out", metavar="DIR", help="a dataset that is not in it")
     add("--seeds", nargs="+", type=int, default=[0])
-    add("--iterations", type=int, default=300)
+    add("--iterations", type=int, default=600)
     add("--only", nargs="+", metavar="WAY", help="ways of the list above (default: all)")
     add("--cells", type=Path, default=CELLS, metavar="DIR", help="where results are kept")
     add("--markdown", type=Path, metavar="PAGE", help="put the table of all results there")
@@ -337,7 +347,8 @@ def main() -> int:
                     name = f"{left_out.name}_{scheme.name.replace(':', '_')}_{seed}.json"
                     wanted = not args.only or scheme.name in args.only
                     if wanted and not (args.cells / name).is_file():
-                        cell = run(scheme, learned, left_out, seed, args.iterations)
+                        networks = args.cells / "networks"
+                        cell = run(scheme, learned, left_out, seed, args.iterations, networks)
                         write_json(args.cells / name, cell)
                         print(cell, flush=True)
         text = table(args.cells)

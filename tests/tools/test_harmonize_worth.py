@@ -104,8 +104,10 @@ def test_a_whole_round(
     command += ["--iterations", "1", "--cells", str(tmp_path / "cells"), "--markdown", str(page)]
     monkeypatch.setattr(sys, "argv", [*command, "--only", "harmonized", "alone:toy_idd"])
     assert bench.main() == 0
-    files = {p.name: p.read_bytes() for p in (tmp_path / "cells").iterdir()}
+    files = {p.name: p.read_bytes() for p in (tmp_path / "cells").glob("*.json")}
     assert set(files) == {"toy_coarse_harmonized_0.json", "toy_coarse_alone_toy_idd_0.json"}
+    networks = [p.name for p in (tmp_path / "cells/networks").iterdir()]
+    assert networks == ["alone_toy_idd_0_1.pth"]  # the same for every left-out dataset
     cell = json.loads(files["toy_coarse_harmonized_0.json"])
     assert set(cell["seen"]) == {"toy_city", "toy_idd"}
     assert 0 <= cell["left_out"]["toy_coarse"] <= 1
@@ -113,7 +115,7 @@ def test_a_whole_round(
     assert "old" not in page.read_text()
     capsys.readouterr()
     assert bench.main() == 0  # nothing is computed again
-    assert {p.name: p.read_bytes() for p in (tmp_path / "cells").iterdir()} == files
+    assert {p.name: p.read_bytes() for p in (tmp_path / "cells").glob("*.json")} == files
     monkeypatch.setattr(sys, "argv", ["bench", "--merged", command[2], "--left-out", folders[0]])
     assert bench.main() == 2
     assert "--left-out toy_city is in" in capsys.readouterr().err
