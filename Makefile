@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INPUTS := pyproject.toml constraints.txt requirements-dev.txt \
   $(addprefix packaging/detectron2/,pyproject.toml hatch_build.py fixes.py)
-BENCHMARKS := confusion graph half_on_cpu head hrnet loader node_selection predict step transport
+BENCHMARKS := confusion graph half_on_cpu head hrnet loader node_selection predict scaling step transport
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

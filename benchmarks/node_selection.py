@@ -1,7 +1,6 @@
-"""Node selection: proven gap, seconds and validity, against brute force, and its growth.
+"""Node selection: proven gap, seconds and validity, against brute force.
 
     python benchmarks/node_selection.py --labels 448 --seeds 5 --json node_selection.json
-    python benchmarks/node_selection.py --growth
 
 The instances are synthetic cross evaluations with the sizes and strengths of the seven datasets of
 the paper: every label belongs to a latent concept, heads of other datasets find the labels of that
@@ -15,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from common import Report
@@ -39,18 +39,20 @@ CONFUSABLE = 5
 
 
 def cross_evaluation(
-    num_datasets: int = 7, scale: float = 1.0, concepts: float = 1.0, seed: int = 0
+    scale: float = 1.0,
+    concepts: float = 1.0,
+    seed: int = 0,
+    profiles: Sequence[tuple[int, float, bool]] = DATASETS,
 ) -> tuple[np.ndarray, list[int]]:
     """Make cross scores (C, C), rows true labels and columns head labels, and class offsets.
 
     Args:
-        num_datasets: datasets; the seven profiles are repeated.
         scale: number of classes of a dataset, relative to its profile.
         concepts: number of latent concepts, relative to about 240.
         seed: of everything.
+        profiles: number of classes, mean own recall and street scenes or not, of every dataset.
     """
     rng = np.random.default_rng(seed)
-    profiles = [DATASETS[i % len(DATASETS)] for i in range(num_datasets)]
     sizes = [max(2, int(profile[0] * scale + 1e-9)) for profile in profiles]
     concept = _draw_concepts(rng, profiles, sizes, concepts)
     near = _neighbours(rng, int(concept.max()) + 1)
@@ -59,7 +61,7 @@ def cross_evaluation(
 
     offsets = [0, *itertools.accumulate(sizes)]
     score = np.empty((offsets[-1], offsets[-1]))
-    dataset = np.repeat(np.arange(num_datasets), sizes)
+    dataset = np.repeat(np.arange(len(profiles)), sizes)
     for label in range(offsets[-1]):
         for head, (start, end) in enumerate(itertools.pairwise(offsets)):
             answer = 0.9 * _spread(rng, end - start, 0.05)  # what is left goes anywhere
@@ -80,7 +82,7 @@ def cross_evaluation(
 
 
 def _draw_concepts(
-    rng: np.random.Generator, profiles: list, sizes: list[int], concepts: float
+    rng: np.random.Generator, profiles: Sequence, sizes: list[int], concepts: float
 ) -> np.ndarray:
     """Concepts of all labels; frequent ones are in many datasets."""
     longest = {
@@ -192,30 +194,6 @@ def selection_rows(report: Report, labels: int, seeds: int, penalty: float, tau:
         report.row(case, "objective", found.objective, authors.objective)
 
 
-def growth_rows(
-    report: Report, penalty: float, tau: float, most_datasets: int, path: str | None
-) -> None:
-    """From 448 to 10,000 labels, by longer label lists and by more datasets."""
-    longer = [(7, labels / PAPER_LABELS, labels / PAPER_LABELS) for labels in (448, 896, 1792)]
-    longer += [(7, 3584 / PAPER_LABELS, 3584 / PAPER_LABELS), (7, 22.32, 22.32)]
-    more = [(14, 1.0, 1.0), (28, 1.0, 1.0), (50, 1.0, 1.0), (50, 3.17, 3.17)]
-    for num_datasets, scale, concepts in longer + more:
-        if num_datasets > most_datasets:
-            continue
-        score, offsets = cross_evaluation(num_datasets, scale, concepts)
-        found = select_nodes(score, offsets, penalty, tau)
-        valid = is_valid(found, offsets)
-        saved = penalty * offsets[-1] - found.objective
-        possible = saved + found.gap * abs(found.objective)
-        case = f"{num_datasets} datasets, {offsets[-1]} labels: {len(found.clusters)} unified"
-        report.row(case, "seconds", found.seconds, parity=valid)
-        report.row(case, "gap of the objective", found.gap, parity=valid)
-        report.row(case, "gap of what merging saves", 1 - saved / possible, parity=valid)
-        print(f"{case}: {found.seconds:.1f} s, gap {found.gap:.3g}", flush=True)
-        if path:
-            report.write(path)  # the last instances take minutes
-
-
 def main() -> None:
     """Run the chosen parts."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -223,18 +201,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="instances")
     parser.add_argument("--penalty", type=float, default=0.5, help="price of a unified label")
     parser.add_argument("--tau", type=float, default=0.4, help="see select_nodes")
-    parser.add_argument("--growth", action="store_true", help="only the growth table (minutes)")
-    parser.add_argument(
-        "--most-datasets", type=int, default=28, help="of --growth; 50 takes many minutes more"
-    )
     parser.add_argument("--json", help="write the report to this file")
     args = parser.parse_args()
     report = Report("node_selection")
-    if args.growth:
-        growth_rows(report, args.penalty, args.tau, args.most_datasets, args.json)
-    else:
-        exactness_rows(report, args.seeds)
-        selection_rows(report, args.labels, args.seeds, args.penalty, args.tau)
+    exactness_rows(report, args.seeds)
+    selection_rows(report, args.labels, args.seeds, args.penalty, args.tau)
     report.print()
     if args.json:
         report.write(args.json)

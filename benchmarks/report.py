@@ -33,6 +33,9 @@ better; the medians of several rounds are compared. Scripts check that both ways
 judge a time ("equal" below). Processor time does not count the time in which other programs ran; it
 is given where both ways run on one thread, and where both clocks are given it is the surer one.
 
+`scaling` tells how costs grow with labels, datasets, photos and processes. Its reference, where
+there is one, is an earlier state of this repository.
+
 `make bench` measures everything that needs no GPU and writes this page again. One script:
 
 ```bash

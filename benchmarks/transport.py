@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import ot
@@ -27,11 +28,11 @@ TARGET = 15.0
 REG, REG_M = 0.01, 5.0
 
 
-def soft_mappings(unified: int, seed: int) -> list[np.ndarray]:
+def soft_mappings(unified: int, seed: int, sizes: Sequence[int] = CLASSES) -> list[np.ndarray]:
     """One (N, C_i) soft mapping per dataset: four nodes in five know their class, some weakly."""
     rng = np.random.default_rng(seed)
     result = []
-    for classes in CLASSES:
+    for classes in sizes:
         logits = 0.5 * rng.random((unified, classes))
         known = np.flatnonzero(rng.random(unified) < 0.8)
         logits[known, rng.integers(0, classes, len(known))] += 0.6 * rng.random(len(known))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -217,3 +219,37 @@ def test_evidence_finds_the_relations_of_a_made_up_world() -> None:
     assert tuples(evidence.label_tuples(cross, [4, 3], 0.5)) == expected
     means = evidence.class_mean_similarity(pixels, labels, [4, 3], ridge=0.1)
     assert tuples(evidence.label_tuples(means, [4, 3], 0.5)) == expected
+
+
+def tuples_by_all_pairs(score: torch.Tensor, sizes: list[int], threshold: float) -> set[tuple]:
+    """The rule as it is told, over lists of all pairs."""
+    dataset_of = [dataset for dataset, size in enumerate(sizes) for _ in range(size)]
+    found = set()
+    for label, row in enumerate(score.tolist()):
+        members = [label]
+        for other in sorted(range(len(row)), key=lambda o: (-row[o], o)):
+            new = dataset_of[other] not in {dataset_of[m] for m in members}
+            if new and all(score[other, m] >= threshold for m in members):
+                members.append(other)
+        found.add(frozenset(members))
+    return {tuple(sorted(t)) for t in found if not any(t < other for other in found)}
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(0, 10**6))
+def test_tuples_are_those_of_the_rule_also_where_scores_are_equal(sizes, seed) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    score = torch.randint(0, 5, (sum(sizes),) * 2, generator=generator) / 4
+    score = torch.maximum(score, score.T)
+    found = evidence.label_tuples(score, sizes, 0.5)
+    assert tuples(found) == tuples_by_all_pairs(score, sizes, 0.5)
+
+
+def test_tuples_of_many_labels_take_less_memory_than_their_scores() -> None:
+    sizes = [200] * 8
+    score = torch.rand(sum(sizes), sum(sizes), generator=torch.Generator().manual_seed(0))
+    score = (score + score.T) / 2
+    tracemalloc.start()
+    evidence.label_tuples(score, sizes, 0.9)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < score.nbytes

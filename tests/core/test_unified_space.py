@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -249,3 +250,33 @@ def test_atoms_as_unified_labels_imply_the_relations_of_the_toy_world() -> None:
 
     expected = {key(r) for r in toy_relations()["relations"]}
     assert {key(r) for r in class_relations(mapping)} == expected
+
+
+@given(mappings())
+def test_relations_are_those_of_the_sets_of_unified_labels(mapping: LabelMapping) -> None:
+    sets = [set(np.flatnonzero(c).tolist()) for c in mapping.stacked().T.numpy()]
+    names = [(s.name, n) for s in mapping.label_spaces for n in s.class_names]
+    expected = []
+    for (a, one), (b, two) in itertools.combinations(enumerate(sets), 2):
+        if names[a][0] == names[b][0] or not one & two:
+            continue
+        kinds = {one == two: "equal", one < two: "subset", one > two: "superset"}
+        expected.append((names[a], names[b], kinds.get(True, "overlap"), len(one & two)))
+    found = [
+        (*(tuple(e[side].values()) for side in "ab"), e["type"], e["shared"])
+        for e in class_relations(mapping)
+    ]
+    assert found == expected
+
+
+def test_the_file_form_looks_at_every_matrix_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    spaces = label_spaces(one=" ".join(map(str, range(50))), two="a b")
+    two = torch.stack([torch.arange(50) < 25, torch.arange(50) >= 25], 1)
+    mapping = LabelMapping(spaces, {"one": torch.eye(50), "two": two})
+    space, asked, class_of = UnifiedLabelSpace.from_mapping(mapping), [], LabelMapping.class_of
+    monkeypatch.setattr(
+        LabelMapping, "class_of", lambda self, name: asked.append(name) or class_of(self, name)
+    )
+    found = [entry["links"]["two"]["class"] for entry in space.to_dict()["labels"]]
+    assert found == ["a"] * 25 + ["b"] * 25
+    assert asked == ["one", "two"]

@@ -11,6 +11,7 @@ pytest.importorskip("detectron2")
 
 from unilabel.config import load_config
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
+from unilabel.engine import node_selection
 from unilabel.engine.node_selection import propose_nodes
 from unilabel.engine.pixel_cache import PixelCache
 from unilabel.text.cache import load_or_encode
@@ -61,3 +62,14 @@ def test_vectors_without_their_encoder_are_compared_alone(caplog: pytest.LogCapt
     with caplog.at_level("INFO"):
         assert COW not in shared(FARM, PARK, **{"TEXT.FEATURES": "vectors.pt"})
     assert "TEXT.FEATURES" in caplog.text
+
+
+def test_many_classes_are_said_to_take_memory(caplog, monkeypatch):
+    spaces = LabelSpaceSet([FARM, PARK])
+    cfg = load_config(QUICK, ["UNIFY.NODES", "names"])
+    with caplog.at_level("WARNING"):
+        propose_nodes(cfg, spaces, None, None, torch.zeros(4, 4))
+        assert not caplog.messages
+        monkeypatch.setattr(node_selection, "MANY_BYTES", 100)
+        propose_nodes(cfg, spaces, None, None, torch.zeros(4, 4))
+    assert "all pairs of 4 classes" in caplog.text

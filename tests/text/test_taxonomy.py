@@ -16,7 +16,14 @@ from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.text import taxonomy
 from unilabel.text.encoders import build_text_encoder
 from unilabel.text.label_tables import PAPER_DATASETS, load_label_spaces
-from unilabel.text.names import canonical_name, is_kind_of, name_parts, same_name
+from unilabel.text.names import (
+    canonical_name,
+    in_common,
+    is_kind_of,
+    kinds_of,
+    name_parts,
+    same_name,
+)
 from unilabel.text.transformer_encoders import MINILM_PACKAGE
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -95,6 +102,19 @@ def test_head_nouns_make_a_kind():
     assert not is_kind_of("chair", "chair")
     assert not is_kind_of("armchair", "chair")
     assert not is_kind_of("chair lift", "chair")
+
+
+WORDS = st.lists(st.sampled_from(["chair", "swivel", "car", "s"]), min_size=1, max_size=3)
+PARTS = st.lists(WORDS.map(" ".join), min_size=1, max_size=2)
+
+
+@given(st.lists(PARTS, min_size=1, max_size=6))
+def test_pairs_of_names_are_found_without_comparing_all(parts):
+    kinds = [[any(is_kind_of(p, q) for p in own for q in b) for b in parts] for own in parts]
+    assert (kinds_of(parts) == np.array(kinds)).all()
+    common = [[bool(set(own) & set(b)) for b in parts] for own in parts]
+    assert (in_common(parts, parts) == np.array(common)).all()
+    assert in_common(parts, [[]]).tolist() == [[False]] * len(parts)
 
 
 def test_same_names_across_spellings_but_never_inside_a_dataset():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from itertools import permutations
 from pathlib import Path
@@ -13,6 +14,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.visual import label_graph
 from unilabel.visual.graph_layout import count_crossings, layout_graph, place
 from unilabel.visual.label_graph import draw_label_graph
 
@@ -125,3 +127,23 @@ def test_pyplot_is_not_touched(toy_space: UnifiedLabelSpace, tmp_path: Path) -> 
     before = "matplotlib.pyplot" in sys.modules
     draw_label_graph(toy_space, tmp_path / "graph.png")
     assert ("matplotlib.pyplot" in sys.modules) == before
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_count_crossings_is_that_of_all_pairs_of_edges(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    one, two = rng.integers(0, 9, (2, rng.integers(0, 40))) / 2
+    pairs = (one[:, None] < one[None]) & (two[:, None] > two[None])
+    assert count_crossings(one, two) == pairs.sum()
+
+
+def test_a_picture_of_too_many_labels_says_that_it_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = tiny(np.eye(40, dtype=int).tolist())
+    monkeypatch.setattr(label_graph, "_MAX_PIXELS", 400)
+    with caplog.at_level("WARNING"):
+        draw_label_graph(space, tmp_path / "graph.svg")
+        assert not caplog.messages
+        draw_label_graph(space, tmp_path / "graph.png")
+    assert re.search(r"graph\.png: 40 unified labels .* --graph graph\.svg", caplog.text)

@@ -6,8 +6,10 @@ D embedding dim, N unified labels. All (C, C) matrices follow the order of the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -170,22 +172,33 @@ def label_tuples(score: Tensor, num_classes: Sequence[int], threshold: float) ->
         (N, C) bool links, N <= C, every class in at least one row.
     """
     total = score.shape[0]
-    dataset_of = torch.repeat_interleave(
-        torch.arange(len(num_classes)), torch.tensor(list(num_classes))
-    ).tolist()
-    allowed = (score >= threshold).tolist()
-    order = score.argsort(dim=1, descending=True, stable=True).tolist()
+    values = score.detach().numpy()
+    dataset_of = np.repeat(np.arange(len(num_classes)), num_classes).tolist()
     tuples: set[frozenset[int]] = set()
     for label in range(total):
         members, taken = [label], {dataset_of[label]}
-        for other in order[label]:
-            if dataset_of[other] in taken or not all(allowed[other][m] for m in members):
+        # only what may go with the label itself: all pairs would be lists of C * C numbers
+        partners = np.flatnonzero(values[:, label] >= threshold)
+        for other in partners[np.argsort(-values[label, partners], kind="stable")].tolist():
+            if dataset_of[other] in taken or not (values[other, members] >= threshold).all():
                 continue
             members.append(other)
             taken.add(dataset_of[other])
         tuples.add(frozenset(members))
-    kept = sorted(sorted(t) for t in tuples if not any(t < other for other in tuples))
+    kept = sorted(sorted(t) for t in _largest(tuples))
     links = torch.zeros(len(kept), total, dtype=torch.bool)
     for row, columns in enumerate(kept):
         links[row, columns] = True
     return links
+
+
+def _largest(sets: Collection[frozenset[int]]) -> Iterator[frozenset[int]]:
+    """The sets that are no part of another one."""
+    holding: dict[int, list[frozenset[int]]] = defaultdict(list)
+    for one in sets:
+        for member in one:
+            holding[member].append(one)
+    for one in sets:  # a larger set holds every member of it, so also the rarest
+        rarest = min((holding[member] for member in one), key=len)
+        if not any(one < other for other in rarest):
+            yield one

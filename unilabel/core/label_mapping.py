@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
@@ -94,13 +96,28 @@ class LabelMapping:
 
     def links(self) -> Tensor:
         """(C, C) bool: classes of two different datasets that share a unified label."""
-        matrix = self.stacked().float()
-        shared = matrix.T @ matrix > 0
-        for start, stop in zip(
-            self.label_spaces.class_offsets[:-1], self.label_spaces.class_offsets[1:], strict=True
-        ):
-            shared[start:stop, start:stop] = False
+        first, second, _ = self.shared()
+        shared = torch.zeros(self.label_spaces.total, self.label_spaces.total, dtype=torch.bool)
+        shared[first, second] = True
         return shared
+
+    def shared(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What :meth:`links` tells, as lists: few of all pairs of classes share something.
+
+        Returns:
+            (P,) first and (P,) second class of all pairs, in the order of their numbers, and (P,)
+            how many unified labels they have in common.
+        """
+        rows, columns = torch.nonzero(self.stacked(), as_tuple=True)
+        size = (self.num_unified, self.label_spaces.total)
+        matrix = csr_array((np.ones(len(rows), np.int64), (rows, columns)), shape=size)
+        pairs = (matrix.T @ matrix).tocoo()
+        dataset = np.repeat(np.arange(len(self.label_spaces)), self.label_spaces.num_classes)
+        other = dataset[pairs.row] != dataset[pairs.col]
+        order = np.lexsort((pairs.col[other], pairs.row[other]))
+        found = (pairs.row, pairs.col, pairs.data)
+        first, second, count = (torch.from_numpy(v[other][order]).long() for v in found)
+        return first, second, count
 
     def active(self) -> Tensor:
         """(N,) bool: unified labels with at least one link."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -118,14 +119,14 @@ def merge_identical(mapping: LabelMapping) -> tuple[LabelMapping, Tensor]:
     Returns:
         the smaller mapping and (N,) int64: the new index of every old unified label, -1 if dropped.
     """
-    rows = mapping.stacked()
-    seen: dict[tuple[bool, ...], int] = {}
-    new_index = torch.full((len(rows),), -1, dtype=torch.int64)
+    packed = np.packbits(mapping.stacked().numpy(), axis=1)
+    seen: dict[bytes, int] = {}
+    new_index = torch.full((len(packed),), -1, dtype=torch.int64)
     keep: list[int] = []
-    for i, row in enumerate(rows.tolist()):
-        if not any(row):
+    for i, row in enumerate(packed):
+        if not row.any():
             continue
-        key = tuple(row)
+        key = row.tobytes()
         if key not in seen:
             seen[key] = len(keep)
             keep.append(i)

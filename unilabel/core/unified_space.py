@@ -114,11 +114,12 @@ class UnifiedLabelSpace:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         active = self.mapping.active().tolist()
+        columns = {name: self.mapping.class_of(name).tolist() for name in self.label_spaces.names}
         labels = []
         for row, (name, color) in enumerate(zip(self.names, self.colors, strict=True)):
             links: dict[str, Any] = {}
             for space in self.label_spaces:
-                column = int(self.mapping.class_of(space.name)[row])
+                column = columns[space.name][row]
                 if column < 0:
                     links[space.name] = None
                     continue
@@ -302,16 +303,17 @@ def class_relations(mapping: LabelMapping) -> list[dict[str, Any]]:
         ``equal`` (same unified labels), ``subset``, ``superset`` or ``overlap``; ``shared`` counts
         the unified labels in common.
     """
-    rows = mapping.stacked()
+    width = mapping.stacked().sum(0).tolist()  # unified labels of every class
     labels = [(s.name, n) for s in mapping.label_spaces for n in s.class_names]
     found = []
-    for a, b in torch.nonzero(mapping.links().triu()).tolist():
-        one, two = rows[:, a], rows[:, b]
-        if torch.equal(one, two):
+    for a, b, shared in torch.stack(mapping.shared(), 1).tolist():
+        if a > b:
+            continue
+        if width[a] == width[b] == shared:
             kind = "equal"
-        elif not bool((one & ~two).any()):
+        elif width[a] == shared:
             kind = "subset"
-        elif not bool((two & ~one).any()):
+        elif width[b] == shared:
             kind = "superset"
         else:
             kind = "overlap"
@@ -320,7 +322,7 @@ def class_relations(mapping: LabelMapping) -> list[dict[str, Any]]:
                 "a": dict(zip(("dataset", "label"), labels[a], strict=True)),
                 "b": dict(zip(("dataset", "label"), labels[b], strict=True)),
                 "type": kind,
-                "shared": int((one & two).sum()),
+                "shared": shared,
             }
         )
     return found

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 HELD_LIKENESS = 0.85  # of classes of which texts say that one is the other or holds it
 CLUSTER_EPS = 0.4  # DBSCAN radius of text_cluster, cosine distance
+# Measured by benchmarks/scaling.py: bytes that a pair of classes takes at the peak of a selection
+BYTES_OF_A_PAIR = 64
+MANY_BYTES = 2e9
 
 
 @dataclass
@@ -75,6 +78,14 @@ def propose_nodes(
     """
     sizes = label_spaces.num_classes
     u = cfg.UNIFY
+    memory = BYTES_OF_A_PAIR * label_spaces.total**2
+    if memory > MANY_BYTES:
+        logger.warning(
+            "node selection looks at all pairs of %d classes, which takes about %.0f GB of memory "
+            "and some minutes",
+            label_spaces.total,
+            memory / 1e9,
+        )
     if u.NODES == "file":
         space = read_label_space(cfg, label_spaces)
         return NodeProposal(space.mapping.stacked(), None, "human", space)

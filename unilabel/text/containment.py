@@ -19,7 +19,7 @@ import numpy as np
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.text.meanings import NamePart
 from unilabel.text.mentions import Role, mentions
-from unilabel.text.names import dataset_indices, is_kind_of
+from unilabel.text.names import dataset_indices, in_common, kinds_of
 from unilabel.text.nouns import load_nouns
 
 # Order of trust: an equal name, an equal meaning, a description that names the class, a name that
@@ -61,38 +61,56 @@ def relation_evidence(
         label_spaces: K label spaces.
         meanings: C results of :func:`unilabel.text.meanings.name_meanings`.
         likeness: share of labels whose nearest sibling is less alike than a and b.
-        cosines: of text features; a pair's rank is the best that one of them gives it, and the
-            first decides who is nearest.
+        cosines: of text features, one after the other; a pair's rank is the best that one of them
+            gives it, and the first decides who is nearest.
     """
     dataset_of = dataset_indices(label_spaces)
     other = dataset_of[:, None] != dataset_of[None]
-    ranks = [_ranks(cosine, dataset_of) for cosine in cosines]
-    near = np.minimum.reduce(ranks) < BELIEVED_RANKS
-    nearest = (ranks[0] == 0) & (ranks[0].T == 0)
+    near = np.zeros(other.shape, bool)
+    for number, cosine in enumerate(cosines):
+        near |= _first(cosine, dataset_of, BELIEVED_RANKS)
+        if number == 0:
+            nearest = _first(cosine, dataset_of, 1)
+    nearest &= nearest.T.copy()
     names = _names(meanings)
     said = _said(label_spaces, meanings)
     alone = np.array([len(parts) == 1 for parts in meanings])
 
-    same = np.where(nearest, np.minimum(likeness, LIKENESS_LIMIT), 0.0)
-    same = np.maximum(same, SAME_MEANING * (names.meaning & alone[:, None] & alone[None]))
-    same = np.where(names.equal, SAME_NAME, same)
-    inside = np.maximum(same, SAME_NAME * names.shared)
-    inside = np.maximum(inside, SAME_MEANING * (names.meaning & alone[:, None]))
-    inside = np.maximum(inside, KIND * names.kind)
-    inside = np.maximum(inside, INCLUDED * (said[Role.INCLUDED] & near))
-    inside = np.maximum(inside, PART * (said[Role.PART] & near))
+    # In place: with thousands of classes a matrix of all pairs is large.
+    same = np.minimum(likeness, LIKENESS_LIMIT)
+    same[~nearest] = 0.0
+    _at_least(same, SAME_MEANING, names.meaning & alone[:, None] & alone[None])
+    _at_least(same, SAME_NAME, names.equal)
+    same *= other
+    inside = same.copy()
+    _at_least(inside, SAME_NAME, names.shared)
+    _at_least(inside, SAME_MEANING, names.meaning & alone[:, None])
+    _at_least(inside, KIND, names.kind)
+    _at_least(inside, INCLUDED, said[Role.INCLUDED] & near)
+    _at_least(inside, PART, said[Role.PART] & near)
     excluded = said[Role.EXCLUDED] & ~names.shared & ~names.shared.T
-    return RelationEvidence(same * other, np.where(excluded, 0.0, inside) * other, excluded & other)
+    inside[excluded] = 0.0
+    inside *= other
+    return RelationEvidence(same, inside, excluded & other)
 
 
-def _ranks(cosine: np.ndarray, dataset_of: np.ndarray) -> np.ndarray:
-    """(C, C) int: how many classes of b's dataset are more like a than b is."""
-    ranks = np.zeros(cosine.shape, int)
+def _at_least(values: np.ndarray, least: float, where: np.ndarray) -> None:
+    """Raise values to ``least``, in place, where a bool matrix says so."""
+    np.maximum(values, least, out=values, where=where)
+
+
+def _first(cosine: np.ndarray, dataset_of: np.ndarray, count: int) -> np.ndarray:
+    """(C, C) bool: b is among the ``count`` classes of its dataset that are most like a."""
+    found = np.zeros(cosine.shape, bool)
+    rows = np.arange(len(cosine))
     for dataset in range(dataset_of.max() + 1):
         columns = np.flatnonzero(dataset_of == dataset)
-        order = (-cosine[:, columns]).argsort(1, kind="stable")
-        ranks[:, columns] = order.argsort(1, kind="stable")
-    return ranks
+        left = cosine[:, columns]
+        for _ in range(min(count, len(columns))):
+            best = left.argmax(1)
+            found[rows, columns[best]] = True
+            left[rows, best] = -np.inf
+    return found
 
 
 @dataclass(frozen=True)
@@ -113,16 +131,13 @@ def _names(meanings: list[tuple[NamePart, ...]]) -> _Names:
     # Without spaces: "trafficlight" and "traffic light" are one word.
     keys = [{part.words.replace(" ", "") for part in parts} for parts in meanings]
     senses = [{p.meaning for p in parts if p.whole and p.meaning is not None} for parts in meanings]
-    shared = [[bool(a & b) and len(b) >= len(a) for b in keys] for a in keys]
-    kind = [
-        [any(is_kind_of(p.words, q.words) for p in own for q in others) for others in meanings]
-        for own in meanings
-    ]
+    whole = [{frozenset(parts)} for parts in keys]
+    count = np.array([len(parts) for parts in keys])
     return _Names(
-        equal=np.array([[a == b for b in keys] for a in keys]),
-        shared=np.array(shared),
-        meaning=np.array([[bool(a & b) for b in senses] for a in senses]),
-        kind=np.array(kind),
+        equal=in_common(whole, whole),
+        shared=in_common(keys, keys) & (count[None] >= count[:, None]),
+        meaning=in_common(senses, senses),
+        kind=kinds_of([[part.words for part in parts] for parts in meanings]),
     )
 
 

@@ -6,6 +6,8 @@ Letters: C classes of all datasets.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
@@ -55,20 +57,39 @@ def same_name(label_spaces: LabelSpaceSet) -> np.ndarray:
         for space in label_spaces
         for name in space.class_names
     ]
-    equal = np.array([[bool(a & b) for b in names] for a in names])
-    return np.asarray(equal & (dataset_of[:, None] != dataset_of[None]))
+    return in_common(names, names) & (dataset_of[:, None] != dataset_of[None])
 
 
 def kind_of(label_spaces: LabelSpaceSet) -> np.ndarray:
     """(C, C) bool: by its name class a is a kind of class b of another dataset."""
     dataset_of = dataset_indices(label_spaces)
     parts = [name_parts(n) for s in label_spaces for n in s.class_names]
-    result = np.zeros((len(parts), len(parts)), bool)
-    for a, own in enumerate(parts):
-        for b, others in enumerate(parts):
-            if dataset_of[a] != dataset_of[b]:
-                result[a, b] = any(is_kind_of(p, q) for p in own for q in others)
-    return result
+    return kinds_of(parts) & (dataset_of[:, None] != dataset_of[None])
+
+
+def kinds_of(parts: Sequence[Sequence[str]]) -> np.ndarray:
+    """(C, C) bool: a part of a is a kind of a part of b by its words, see :func:`is_kind_of`."""
+    heads = [
+        {part[at + 1 :] for part in own for at, letter in enumerate(part) if letter == " "}
+        for own in parts
+    ]
+    return in_common(heads, parts)
+
+
+def in_common(
+    own: Sequence[Iterable[Hashable]], others: Sequence[Iterable[Hashable]]
+) -> np.ndarray:
+    """(A, B) bool: pairs of A and B collections that have something in common."""
+    holders: dict[Hashable, list[int]] = defaultdict(list)
+    for column, things in enumerate(others):
+        for thing in things:
+            holders[thing].append(column)
+    found = np.zeros((len(own), len(others)), bool)
+    for row, things in enumerate(own):
+        for thing in things:
+            if thing in holders:
+                found[row, holders[thing]] = True
+    return found
 
 
 def dataset_indices(label_spaces: LabelSpaceSet) -> np.ndarray:

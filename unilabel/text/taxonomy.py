@@ -151,18 +151,21 @@ def _same_and_inside(
     sibling_share: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cliques (N, C) bool of classes that are the same, and (C, C) score of b holding a."""
-    dataset_of = dataset_indices(label_spaces)
-    cosine = _cosine(features)
-    siblings = _nearest_sibling(cosine, dataset_of)
-    likeness = np.searchsorted(siblings, cosine) / max(len(siblings), 1)
-    evidence = relation_evidence(
-        label_spaces,
-        name_meanings(label_spaces, features, encode),
-        likeness,
-        [cosine, _cosine(encode(name_texts(label_spaces)))],
-    )
+    evidence = _evidence(label_spaces, features, encode)
     cliques = _merge(evidence.same, label_spaces.class_offsets, sibling_share)
-    return cliques, _held_by(cliques, evidence, dataset_of, sibling_share)
+    return cliques, _held_by(cliques, evidence, dataset_indices(label_spaces), sibling_share)
+
+
+def _evidence(
+    label_spaces: LabelSpaceSet, features: Tensor, encode: Callable[[Sequence[str]], Tensor]
+) -> RelationEvidence:
+    """What names, dictionary and descriptions say about all pairs."""
+    cosine = _cosine(features)
+    siblings = _nearest_sibling(cosine, dataset_indices(label_spaces))
+    likeness = np.searchsorted(siblings, cosine) / max(len(siblings), 1)
+    meanings = name_meanings(label_spaces, features, encode)
+    texts = (features, encode(name_texts(label_spaces)))
+    return relation_evidence(label_spaces, meanings, likeness, map(_cosine, texts))
 
 
 def merge_by_text(
@@ -246,22 +249,33 @@ def _held_by(
 ) -> np.ndarray:
     """(C, C) score of the one class of every other dataset that holds a class; 0 elsewhere."""
     owner = cliques.argmax(0)  # cliques partition the classes
-    members = cliques.astype(float)
+    order = np.argsort(owner, kind="stable")
+    starts = np.searchsorted(owner[order], np.arange(len(cliques)))
+
+    def of_cliques(values: np.ndarray, gather: np.ufunc) -> np.ndarray:
+        """(C, C) -> (N, N): the values of all members together."""
+        return gather.reduceat(gather.reduceat(values[order], starts, 0)[:, order], starts, 1)
+
     other = dataset_of[:, None] != dataset_of[None]
-    pairs = np.maximum(members @ other @ members.T, 1.0)
-    borne_out = members @ ((evidence.inside >= threshold) & other) @ members.T / pairs
-    best = np.zeros((len(cliques), len(cliques)))
-    np.maximum.at(best, (owner[:, None], owner[None]), evidence.inside)
-    hearsay = np.where(borne_out >= BORNE_OUT, HEARSAY * best, 0.0)[owner][:, owner]
-    value = np.where(evidence.excluded, 0.0, np.maximum(evidence.inside, hearsay))
-    value = np.where((owner[:, None] == owner[None]) & other, 1.0, value * other)
-    result = np.zeros_like(value)
-    rows = np.arange(len(value))
-    for dataset in range(dataset_of.max() + 1):
-        columns = np.flatnonzero(dataset_of == dataset)
-        chosen = columns[value[:, columns].argmax(1)]
-        wanted = value[rows, chosen] >= threshold
-        result[rows[wanted], chosen[wanted]] = value[rows[wanted], chosen[wanted]]
+    said = (evidence.inside >= threshold) & other
+    pairs = np.maximum(of_cliques(other.astype(np.float32), np.add), 1.0)
+    borne_out = of_cliques(said.astype(np.float32), np.add).astype(float) / pairs
+    best = of_cliques(evidence.inside, np.maximum)
+    hearsay = np.where(borne_out >= BORNE_OUT, HEARSAY * best, 0.0)
+    columns_of = [np.flatnonzero(dataset_of == d) for d in range(dataset_of.max() + 1)]
+    result = np.zeros(evidence.inside.shape)
+    for (
+        rows
+    ) in columns_of:  # one dataset at a time: whole matrices would be in memory several times
+        value = np.maximum(evidence.inside[rows], hearsay[owner[rows]][:, owner])
+        value = np.where(evidence.excluded[rows], 0.0, value)
+        same = owner[rows][:, None] == owner[None]
+        value = np.where(same & other[rows], 1.0, value * other[rows])
+        for columns in columns_of:
+            chosen = columns[value[:, columns].argmax(1)]
+            found = value[np.arange(len(rows)), chosen]
+            wanted = found >= threshold
+            result[rows[wanted], chosen[wanted]] = found[wanted]
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ _FONT = 7.5  # points
 _TITLE_FONT = 8.0  # of column titles
 _MAX_NAME = 42  # characters; longer names are cut
 _MAX_PIXELS = 30_000  # height of a picture; taller graphs get a lower resolution
+_READABLE = 60  # dpi: a line of text has 11 pixels
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ def draw_label_graph(
     """Draw the datasets' classes, the unified labels between them, and the links.
 
     Edges have the colour of their dataset, their width grows with the weight of the link. The
-    figure grows with the number of unified labels and stays legible for hundreds of them.
+    figure grows with the number of unified labels; a PNG of more than 2,700 of them cannot be read,
+    which is said.
 
     Args:
         space: the label space.
@@ -83,6 +88,13 @@ def draw_label_graph(
     _draw_classes(axes, space, layout, columns, top)
     _draw_unified(axes, space, layout, unified, top)
     resolution = min(160.0, _MAX_PIXELS / height)
+    if kind == "png" and resolution < _READABLE:
+        logger.warning(
+            "%s: %d unified labels in one picture are too small to read (%d dpi); draw them with "
+            "python tools/inspect_label_space.py LABEL_SPACE --graph graph.svg, whose size has no "
+            "limit",
+            path, len(space.names), resolution,
+        )  # fmt: skip
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=resolution, facecolor="white", metadata=metadata)
