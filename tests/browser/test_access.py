@@ -109,7 +109,7 @@ OUTSIDE = """() => [document.documentElement.scrollWidth - innerWidth,
   [...document.querySelectorAll('button, input, select, h3, p, [role=tab]')].filter(n => {
     const b = n.getBoundingClientRect();
     const hidden = !b.width || getComputedStyle(n).visibility === 'hidden';
-    const within = n.closest('.ul-stage, .ul-table, .ul-matrix, .ul-scroll');
+    const within = n.closest('.ul-stage, .ul-table, .ul-matrix, .ul-scroll, .ul-pick');
     return !hidden && !within && (b.right > innerWidth + 1 || b.left < -1);
   }).map(n => n.outerHTML.slice(0, 120))]"""
 

@@ -38,6 +38,7 @@ def test_waiting_is_shown_and_the_answer_is_in_sight(
     visit.next_run("viewer", "")
     assert "drawn streets only" in page.locator("#intro").inner_text()
     assert page.evaluate("scrollY") == 0  # the first answer does not move the page
+    assert page.evaluate(TOP) < 0.7 * visit.height  # and is seen without scrolling
     tabs = page.get_by_role("tab").all_inner_texts()
     assert tabs == ["Predict", "Label graph", "Review", "Harmonise", "Add"]  # none behind a menu
     before = visit.run("viewer")

@@ -44,8 +44,8 @@ def predict_tab(
 ) -> None:
     """Pictures and videos."""
     first = actions.space_choices(engine)[0][1]
-    with gr.Row():
-        with gr.Column(scale=1, min_width=300):
+    with gr.Row(elem_classes="ul-predict"):
+        with gr.Column(scale=1, min_width=300, elem_classes="ul-inputs"):
             gr.Markdown(
                 "**Choose a picture** or drop your own."
                 if engine.examples
@@ -74,7 +74,7 @@ def predict_tab(
                 own = components.upload(
                     "Label space or mapping (JSON)", [".json"], 145, "label-space"
                 )
-        with gr.Column(scale=3, min_width=300):
+        with gr.Column(scale=3, min_width=300, elem_classes="ul-result"):
             view = components.viewer("viewer")
             maps = components.more_maps("maps")
     address = gr.Textbox(visible=False)

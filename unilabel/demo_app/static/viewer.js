@@ -148,7 +148,7 @@ function unilabelViewer(host, trigger) {
     for (const [where, what] of entry.called) {
       list.append(make("dt", {}, where), make("dd", {}, what || "–"));
     }
-    return [make("div", { class: "ul-line" }, ...parts), list];
+    return [make("div", { class: "ul-answer" }, ...parts), list];
   }
 
   function isolate(panel, id) {
