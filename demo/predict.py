@@ -9,6 +9,8 @@ Examples:
   # on four machines, then once to see that nothing is missing
   python demo/predict.py --input photos/ --output predictions --shard 1/4      # 2/4, 3/4, 4/4
   python demo/predict.py --input photos/ --output predictions --finish
+  # after an interruption, with the options of before
+  python demo/predict.py --input photos/ --output predictions --resume
   # the classes of a dataset that the model was not trained on, see tools/map_unseen.py
   python demo/predict.py --input photo.jpg --mapping mapping.json --output predictions
 
@@ -23,10 +25,11 @@ last class, which classes.json names under "ignore_values".
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from unilabel.data.shards import SHARD_HELP, Shard
@@ -61,6 +64,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--shard", metavar="I/N", help=SHARD_HELP)
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="after an interruption: leave out the images that have all their results",
+    )
     parser.add_argument(
         "--finish",
         action="store_true",
@@ -107,7 +115,7 @@ from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import atomic_path, write_json  # noqa: E402
 from unilabel.data.headers import MAX_PIXELS, read_bytes  # noqa: E402
 from unilabel.data.images import ImageReader  # noqa: E402
-from unilabel.demo_app.inputs import CLASS_LIST, find_images  # noqa: E402
+from unilabel.demo_app.inputs import CLASS_LIST, RealPaths, find_images  # noqa: E402
 from unilabel.demo_app.outputs import class_list, label_png, prediction_record  # noqa: E402
 from unilabel.demo_app.weights import find_weights  # noqa: E402
 from unilabel.predictor import Prediction, UniLabelPredictor, build_predictor  # noqa: E402
@@ -131,6 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.finish:
             return finish(images, folders.values())
         images = dict(Shard.parse(args.shard).of(list(images.items())))
+        if args.resume:
+            images = left_to_do(images, list(folders.values()))
+            if not images:
+                return 0
         predictor = build_predictor(find_weights(args.weights), args.device)
         bound = {name: bind(predictor, name) for name in folders}
         failed = predict_all(args, images, bound, folders)
@@ -143,13 +155,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def result_of(folder: Path, name: str) -> Path:
+    """The last of the three files of an image that is written."""
+    return folder / f"{name}.json"
+
+
+def left_to_do(images: Mapping[str, Path], folders: Sequence[Path]) -> dict[str, Path]:
+    """Images that lack a result, which a run was interrupted at or has not come to."""
+    left = {
+        name: path
+        for name, path in images.items()
+        if not all(result_of(folder, name).is_file() for folder in folders)
+    }
+    print(f"{len(images) - len(left)} of {len(images)} images have their results already")
+    return left
+
+
 def finish(images: Mapping[str, Path], folders: Iterable[Path]) -> int:
     """Say which images have no result; 2 if there are some."""
     missing = [
-        folder / f"{name}.json"  # the last of the three files of an image
+        result_of(folder, name)
         for folder in folders
         for name in images
-        if not (folder / f"{name}.json").is_file()
+        if not result_of(folder, name).is_file()
     ]
     if missing:
         print(
@@ -186,11 +214,12 @@ def check_outputs(images: Mapping[str, Path], folders: Iterable[Path]) -> None:
     Raises:
         UniLabelError: a label PNG or overlay would have the path of an input.
     """
-    inputs = {path.resolve() for path in images.values()}
+    real = RealPaths()
+    inputs = {real.of(str(path)) for path in images.values()}
     for folder in folders:
         for name in images:
             for written in (f"{name}.png", f"{name}_overlay.jpg"):
-                if (folder / written).resolve() in inputs:
+                if real.of(os.path.join(folder, written)) in inputs:
                     raise UniLabelError(
                         f"--output: {folder / written} is an input and would be overwritten; "
                         "choose another folder."
@@ -234,21 +263,34 @@ def predict_all(
             print(f"[{number}/{len(images)}] {error}", file=sys.stderr)
             continue
         first = next(iter(spaces.values()))[0]
-        encoded = first.encode(image.pixels, args.short_side, args.tta, args.window)
         found = ""
-        for space, (predictor, name) in spaces.items():
-            prediction = predictor.predict(encoded, name)
+        for space, prediction in answers(args, image.pixels, spaces):
             write(folders[space] / stem, path.name, image.pixels, prediction, args.opacity)
             found = found or ", ".join(
                 f"{n} {100 * s:.0f} %" for n, _, s in prediction.legend()[:3]
             )
         seconds = time.perf_counter() - start
         print(f"[{number}/{len(images)}] {path}: {found} ({seconds:.1f} s)", flush=True)
-        size_note = "" if args.window else first.size_note(encoded.size, args.short_side)
+        size_note = first.size_note(image.pixels.shape[:2], args.short_side, args.window)
         for note in [*image.notes, *([size_note] if size_note else [])]:
             print(f"    {note}")
     print(f"wrote {args.output}")
     return failed
+
+
+def answers(
+    args: argparse.Namespace, image: Image8, spaces: Mapping[str, tuple[UniLabelPredictor, str]]
+) -> Iterator[tuple[str, Prediction]]:
+    """Label space and answer in it, one after the other; the network is asked once."""
+    first = next(iter(spaces.values()))[0]
+    if args.window and not args.tta:
+        bound = list(spaces.values())
+        answered = first.predict_in_windows(image, bound, args.window, args.short_side)
+        yield from zip(spaces, answered, strict=True)
+        return
+    encoded = first.encode(image, args.short_side, args.tta, args.window)
+    for space, (predictor, name) in spaces.items():
+        yield space, predictor.predict(encoded, name)
 
 
 def write_class_list(folder: Path, predictor: UniLabelPredictor, space: str) -> None:

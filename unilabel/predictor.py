@@ -7,6 +7,7 @@ feature size, H x W image size.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,16 +21,15 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.grid import CellGrid
 from unilabel.core.io import read_json
 from unilabel.core.label_space import UNIFIED
-from unilabel.core.reading import read_labels
-from unilabel.core.transfer import SCHEMA as TRANSFER_SCHEMA
-from unilabel.core.transfer import TransferMapping
+from unilabel.core.reading import BandReader, Labels, read_labels
+from unilabel.core.transfer import TransferMapping, is_transfer_mapping
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.images import read_image
 from unilabel.data.test_size import TestSize
 from unilabel.engine.loading import config_of, load_model
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 from unilabel.modeling.packing import prepare_network
-from unilabel.modeling.windows import MIN_SIDE, TTA_SCALES, Asking
+from unilabel.modeling.windows import MIN_SIDE, TTA_SCALES, Asking, embed_bands
 
 NO_CLASS = "no class"  # labels that are no class of an unseen dataset
 
@@ -146,16 +146,25 @@ class UniLabelPredictor:
         sides = self.test_size, self.crop_side
         return UniLabelPredictor(self.model, self.label_space, *sides, mapping)
 
-    def size_note(self, size: tuple[int, int], short_side: int | None = None) -> str:
+    def size_note(
+        self, size: tuple[int, int], short_side: int | None = None, window: int = 0
+    ) -> str:
         """What a person should know about the size at which an image is predicted, or "".
 
         Args:
             size: (H, W) of an image.
             short_side: see :meth:`encode`.
+            window: see there.
         """
         asked = self.test_size if short_side is None else TestSize(short_side)
-        shorter = min(asked.of(*size))
-        if not 0 < 2 * self.crop_side < shorter:
+        seen = asked.of(*size)
+        if max(size) > window >= max(seen):
+            return (
+                f"windows of {window} pixels have no effect: the network sees this image at "
+                f"{seen[1]}x{seen[0]} pixels; a short side of 0 (--short-side 0) keeps its size"
+            )
+        shorter = min(seen)
+        if window or not 0 < 2 * self.crop_side < shorter:
             return ""
         return (
             f"the network sees this image with a short side of {shorter} pixels, but was trained "
@@ -184,19 +193,23 @@ class UniLabelPredictor:
         Raises:
             UniLabelError: the array is no RGB image, or an option is out of range.
         """
+        asking = Asking(window, TTA_SCALES if tta else ())
+        pixels = self._pixels(image, short_side)
+        embedding = asking.embed(self.model, pixels)
+        grid = self.model.grid((pixels.shape[2], pixels.shape[3]))
+        return EncodedImage(embedding, (image.shape[0], image.shape[1]), grid)
+
+    def _pixels(self, image: NDArray[np.uint8], short_side: int | None) -> Tensor:
+        """(1, 3, H', W') uint8 as the network is asked, see :meth:`encode`."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise UniLabelError(
                 f"the image is {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3) RGB."
             )
         if (short_side or 0) < 0:
             raise UniLabelError(f"short_side is {short_side}; expected 0 (keep the size) or more.")
-        asking = Asking(window, TTA_SCALES if tta else ())
         asked = self.test_size if short_side is None else TestSize(short_side)
         resized = np.ascontiguousarray(asked.resize(image))
-        pixels = torch.from_numpy(resized).permute(2, 0, 1)[None]  # (1, 3, H', W')
-        embedding = asking.embed(self.model, pixels.to(self.model.device))
-        grid = self.model.grid((pixels.shape[2], pixels.shape[3]))
-        return EncodedImage(embedding, (image.shape[0], image.shape[1]), grid)
+        return torch.from_numpy(resized).permute(2, 0, 1)[None].to(self.model.device)
 
     @torch.inference_mode()
     def predict(
@@ -218,8 +231,8 @@ class UniLabelPredictor:
                 ``label_space.json:<dataset>`` answers in that dataset under the edited links. The
                 file of a mapping to an unseen dataset answers in the classes of that one.
             short_side: see :meth:`encode`.
-            tta: see :meth:`encode`.
-            window: see :meth:`encode`.
+            tta: see there.
+            window: see there.
             confidence: also return the probability of each pixel's label.
 
         Raises:
@@ -253,19 +266,58 @@ class UniLabelPredictor:
         return self, space
 
     def _answer(self, image: EncodedImage, space: str, confidence: bool) -> Prediction:
+        scores, mapping = self._scores(image.embedding, space)
+        found = read_labels(scores, image.grid, image.size, mapping, confidence)
+        return self._prediction(found, space)
+
+    @torch.inference_mode()
+    def predict_in_windows(
+        self,
+        image: NDArray[np.uint8],
+        spaces: Sequence[tuple[UniLabelPredictor, str]],
+        window: int,
+        short_side: int | None = None,
+    ) -> Iterator[Prediction]:
+        """The answers of :meth:`predict`; only a row of windows is embedded and scored at a time.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            spaces: answers of :meth:`resolve`; all predictors share this one's model.
+            window: see :meth:`encode`.
+            short_side: see there.
+        """
+        pixels = self._pixels(image, short_side)
+        grid = self.model.grid((pixels.shape[2], pixels.shape[3]))
+        readers: list[BandReader] = []
+        for _, embedding, height in embed_bands(self.model, pixels, Asking(window).window):
+            if not readers:
+                cells, size = (height, embedding.shape[3]), (image.shape[0], image.shape[1])
+                readers = [BandReader(grid, cells, size, confidence=True) for _ in spaces]
+            for reader, (predictor, name) in zip(readers, spaces, strict=True):
+                reader.add(*predictor._scores(embedding, name))
+        for predictor, name in spaces:
+            yield predictor._prediction(readers.pop(0).labels(), name)
+
+    def _scores(self, embedding: Tensor, space: str) -> tuple[Tensor, Tensor | None]:
+        """What the answer in a label space is read from, see ``UniLabelSegmentor.scores``."""
         if self.unseen is not None and space == self.unseen.label_space.name:
-            return _read_as(self._answer(image, self.unseen.space, confidence), self.unseen)
-        names, colors = self.labels_of(space)
+            space = self.unseen.space
         links = None
         if self.label_space is not None and space != UNIFIED:
-            links = self.label_space.mapping[space].to(image.embedding.device)
-        scores, mapping = self.model.scores(image.embedding, space, links)
-        found = read_labels(scores, image.grid, image.size, mapping, confidence)
-        labels = found.labels[0]
-        counts = torch.bincount(labels.flatten().int(), minlength=len(names)).cpu()
+            links = self.label_space.mapping[space].to(embedding.device)
+        return self.model.scores(embedding, space, links)
+
+    def _prediction(self, found: Labels, space: str) -> Prediction:
+        if self.unseen is not None and space == self.unseen.label_space.name:
+            return _read_as(self._prediction(found, self.unseen.space), self.unseen)
+        names, colors = self.labels_of(space)
+        labels = found.labels[0].cpu()
+        counts = torch.zeros(len(names), dtype=torch.int64)
+        for rows in labels.split(256):  # counting takes 8 bytes for every label
+            counts += rows.int().flatten().bincount(minlength=len(names))
         return Prediction(
             space,
-            labels.cpu().numpy(),
+            labels.numpy(),
             names,
             colors,
             counts.double().numpy() / labels.numel(),
@@ -295,11 +347,6 @@ class UniLabelPredictor:
             )
         classes = self.model.label_spaces.get(space)
         return classes.class_names, classes.colors
-
-
-def is_transfer_mapping(content: object) -> bool:
-    """Whether the content of a JSON file is a mapping to an unseen dataset."""
-    return isinstance(content, dict) and content.get("schema") == TRANSFER_SCHEMA
 
 
 def _read_as(answer: Prediction, mapping: TransferMapping) -> Prediction:

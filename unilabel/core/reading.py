@@ -23,6 +23,7 @@ from unilabel.core.grid import CellGrid
 from unilabel.core.upsampling import Axes, taps, upsampled_rows
 
 __all__ = [
+    "BandReader",
     "ClassColumns",
     "Labels",
     "argmax_last",
@@ -124,13 +125,14 @@ def argmax_last(scores: Tensor) -> Tensor:
     return scores.argmax(-1)
 
 
-def row_chunks(scores: Tensor, size: tuple[int, int]) -> Iterator[range]:
+def row_chunks(scores: Tensor, size: tuple[int, int], rows: range | None = None) -> Iterator[range]:
     """Rows of an answer of H x W pixels that are read together, from (B, R, h, w) scores."""
+    rows = range(size[0]) if rows is None else rows
     batch, channels = scores.shape[:2]
     budget = _CHUNK_ELEMENTS.get(scores.device.type, _CHUNK_ELEMENTS_ELSEWHERE)
     step = max(_MIN_ROWS, budget // max(batch * channels * size[1], 1))
-    for top in range(0, size[0], step):
-        yield range(top, min(top + step, size[0]))
+    for top in range(rows.start, rows.stop, step):
+        yield range(top, min(top + step, rows.stop))
 
 
 @torch.no_grad()
@@ -155,17 +157,29 @@ def read_labels(
     Raises:
         UniLabelError: the sizes disagree, or no class has a unified label.
     """
+    axes = grid.axes((scores.shape[2], scores.shape[3]), size)
+    return _read_rows(scores, axes, size, range(size[0]), mapping, confidence)
+
+
+def _read_rows(
+    scores: Tensor,
+    axes: Axes,
+    size: tuple[int, int],
+    rows_wanted: range,
+    mapping: Tensor | None,
+    confidence: bool,
+) -> Labels:
+    """Some rows of an answer: (B, T, W)."""
     columns = None if mapping is None else ClassColumns.from_mapping(mapping, scores)
     source = scores.detach().permute(0, 2, 3, 1)  # (B, h, w, R)
-    axes = grid.axes((scores.shape[2], scores.shape[3]), size)
-    shape = (scores.shape[0], *size)
+    shape = (scores.shape[0], len(rows_wanted), size[1])
     labels = torch.empty(shape, dtype=torch.int16, device=scores.device)
     certain = torch.empty(shape, dtype=torch.float16, device=scores.device) if confidence else None
     # the probability needs all channels, the label only those of classes
     needed = None if columns is None or confidence else columns.order
-    for rows in row_chunks(scores, size):
+    for rows in row_chunks(scores, size, rows_wanted):
         chunk = upsampled_rows(source, rows, size, axes, needed)  # (B, T, W, R)
-        part = slice(rows.start, rows.stop)
+        part = slice(rows.start - rows_wanted.start, rows.stop - rows_wanted.start)
         if certain is None:
             labels[:, part] = argmax_last(chunk) if columns is None else columns.best(chunk)
             continue
@@ -177,6 +191,61 @@ def read_labels(
         certain[:, part] = (top - total).exp().clamp(max=1).half()
         labels[:, part] = best if columns is None else columns.classes[best]
     return Labels(labels, certain)
+
+
+class BandReader:
+    """Reads the same labels from bands of the scores, given from top to bottom.
+
+    Scores of the whole image need not be in memory.
+    """
+
+    def __init__(
+        self, grid: CellGrid, cells: tuple[int, int], size: tuple[int, int], confidence: bool
+    ) -> None:
+        """Begin at the top.
+
+        Args:
+            grid: where cells lie in the image of the network.
+            cells: (h, w) of the image.
+            size: (H, W) of the answer.
+            confidence: see :func:`read_labels`.
+        """
+        self.axes = grid.axes(cells, size)
+        self.height = cells[0]
+        self.size = size
+        self.confidence = confidence
+        self._parts: list[Labels] = []
+        self._kept: Tensor | None = None  # scores that rows to come are made of, too
+        self._first = self._next = 0  # row of the first kept scores; of the answer to come
+
+    @torch.no_grad()
+    def add(self, scores: Tensor, mapping: Tensor | None = None) -> None:
+        """Take the next rows.
+
+        Args:
+            scores: (1, R, rows, w).
+            mapping: see :func:`read_labels`.
+        """
+        if self._kept is not None:
+            scores = torch.cat([self._kept, scores], 2)
+        (mul, add, den), across = self.axes
+        stop = self._first + scores.shape[2]
+        last = self.size[0]
+        if stop < self.height:  # row k of the answer needs scores up to (k mul + add) / den + 1
+            last = max(self._next, -(-((stop - 1) * den - add) // mul))
+        rows = range(self._next, last)
+        if rows:
+            moved = (mul, add - self._first * den, den), across
+            found = _read_rows(scores, moved, self.size, rows, mapping, self.confidence)
+            self._parts.append(found)
+        low = min(max((last * mul + add) // den, self._first), stop - 1)
+        self._kept, self._first, self._next = scores[:, :, low - self._first :], low, last
+
+    def labels(self) -> Labels:
+        """The answer, once all rows are given."""
+        labels = torch.cat([part.labels for part in self._parts], 1)
+        sure = [part.confidence for part in self._parts if part.confidence is not None]
+        return Labels(labels, torch.cat(sure, 1) if sure else None)
 
 
 @torch.no_grad()

@@ -300,3 +300,8 @@ def _read_class(value: Any, label_space: LabelSpace, where: str) -> int:
         return label_space.index(value)
     except UniLabelError as error:
         raise UniLabelError(f"{where}: {error}") from None
+
+
+def is_transfer_mapping(content: object) -> bool:
+    """Whether the content of a JSON file is a mapping to an unseen dataset."""
+    return isinstance(content, dict) and content.get("schema") == SCHEMA

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import UNIFIED
-from unilabel.core.transfer import TransferMapping
+from unilabel.core.transfer import TransferMapping, is_transfer_mapping
 from unilabel.demo_app.engine import Engine, next_run
 from unilabel.demo_app.forms import FORMS, write_form
 from unilabel.demo_app.images import decode_image
@@ -31,7 +31,6 @@ from unilabel.demo_app.session import (
     read_mapping,
 )
 from unilabel.demo_app.uploads import Inbox
-from unilabel.predictor import is_transfer_mapping
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from unilabel.core.errors import UniLabelError
-from unilabel.data.dataset_files import walk_files
+from unilabel.data.folder_split import walk_own
 from unilabel.data.images import IMAGE_SUFFIXES
 
 CLASS_LIST = "classes.json"  # written beside the answers
@@ -30,15 +30,17 @@ def find_images(inputs: Sequence[str], output: Path) -> tuple[dict[str, Path], l
     folders = [Path(given) for given in inputs if Path(given).is_dir()]
     images: dict[str, Path] = {}
     notes: list[str] = []
+    named: Iterator[tuple[Path, Path]]
     for given in map(Path, inputs):
         if given.is_dir():
             found, left_out = _below(given, output)
             front = Path(given.resolve().name) if len(folders) > 1 else Path()
-            named = [(front / path.relative_to(given), path) for path in found]
+            start = len(str(given)) + 1
+            named = ((front / path[start:], Path(path)) for path in found)
             if left_out:
                 notes.append(f"{left_out} images below {output}, the output, are left out.")
         elif given.is_file():
-            named = [(Path(given.name), given)]
+            named = iter([(Path(given.name), given)])
         else:
             raise UniLabelError(f"--input: no such file or folder: {given}.")
         for below, path in named:
@@ -60,12 +62,13 @@ def _add(images: dict[str, Path], name: str, path: Path) -> None:
     images[name] = path
 
 
-def _below(folder: Path, output: Path) -> tuple[list[Path], int]:
+def _below(folder: Path, output: Path) -> tuple[list[str], int]:
     """Images in a folder, and how many below the output were left out."""
-    files = [Path(p) for p in sorted(_visible(folder)) if p.lower().endswith(IMAGE_SUFFIXES)]
-    outside, answers = files, output.resolve()
-    if answers != folder.resolve():  # else the program refuses to write over its inputs
-        outside = [path for path in files if not path.resolve().is_relative_to(answers)]
+    files = [p for p in walk_own(str(folder)) if p.lower().endswith(IMAGE_SUFFIXES)]
+    outside, answers, real = files, os.path.realpath(output), RealPaths()
+    if answers != os.path.realpath(folder):  # else the program refuses to write over its inputs
+        inside = os.path.join(answers, "")
+        outside = [path for path in files if not real.of(path).startswith(inside)]
     if not outside:
         raise UniLabelError(
             f"--input: no image in {folder}; expected files {', '.join(IMAGE_SUFFIXES)}."
@@ -73,8 +76,18 @@ def _below(folder: Path, output: Path) -> tuple[list[Path], int]:
     return outside, len(files) - len(outside)
 
 
-def _visible(folder: Path) -> Iterator[str]:
-    for path in walk_files(folder):
-        below = os.path.relpath(path, folder).split(os.sep)
-        if not any(part.startswith(".") for part in below):
-            yield path
+class RealPaths:
+    """Paths without links, as :func:`os.path.realpath`; every folder is followed once."""
+
+    def __init__(self) -> None:
+        """Begin without folders."""
+        self._folders: dict[str, str] = {}
+
+    def of(self, path: str) -> str:
+        """The path of a file, which need not exist."""
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)

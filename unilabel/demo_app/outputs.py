@@ -75,7 +75,9 @@ def prediction_record(prediction: Prediction, image_name: str) -> dict[str, Any]
     pixels = np.rint(prediction.shares * prediction.labels.size).astype(np.int64)
     means: list[float | None] = [None] * len(pixels)
     if sure is not None:
-        sums = np.bincount(prediction.labels.ravel(), sure.ravel(), minlength=len(pixels))
+        sums = np.zeros(len(pixels))
+        for row, weight in zip(prediction.labels, sure, strict=True):  # in 64 bits: not all at once
+            sums += np.bincount(row, weight, minlength=len(pixels))
         means = [round(float(v), 4) for v in sums / np.maximum(pixels, 1)]
     labels = []
     for index in np.argsort(-prediction.shares, kind="stable").tolist():

@@ -8,8 +8,9 @@ Letters: D embedding dim, h x w cells, H x W image size.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -135,35 +136,97 @@ def embed_in_windows(model: Embedder, pixels: Tensor, window: int) -> Tensor:
     Returns:
         (1, D, h, w), with the cells of the whole image.
     """
+    result = None
+    for band in embed_bands(model, pixels, window):
+        if band.embedding.shape[2] == band.height:
+            return band.embedding
+        if result is None:
+            _, channels, _, width = band.embedding.shape
+            result = band.embedding.new_empty(1, channels, band.height, width)
+        result[:, :, band.first : band.first + band.embedding.shape[2]] = band.embedding
+    assert result is not None
+    return result
+
+
+class Band(NamedTuple):
+    """Rows of the embedding of an image.
+
+    Attributes:
+        first: row of the first cells.
+        embedding: (1, D, rows, w).
+        height: h, of the whole image.
+    """
+
+    first: int
+    embedding: Tensor
+    height: int
+
+
+def embed_bands(model: Embedder, pixels: Tensor, window: int) -> Iterator[Band]:
+    """The same band after band, as soon as no further window changes it.
+
+    Memory is taken for a row of windows, not for the image.
+    """
     height, width = pixels.shape[2:]
     if window == 0 or max(height, width) <= window:
-        return model.embed(pixels)
-    whole = model.grid((height, width))
+        whole = model.embed(pixels)
+        yield Band(0, whole, whole.shape[2])
+        return
+    grid = model.grid((height, width))
     step = model.divisibility
     side = max(step, window // step * step)  # cells of windows are then cells of the image
-    total = weight = None
-    for top, tall in _tiles(height, side, step):
+    tiles = _tiles(height, side, step)
+    total = weight = pixels.new_zeros(())
+    cells, first = (0, 0), 0
+    for number, (top, tall) in enumerate(tiles):
         for left, wide in _tiles(width, side, step):
             part = model.embed(pixels[:, :, top : top + tall, left : left + wide])
-            if total is None or weight is None:
-                size = _cells(model, part, (tall, wide), (height, width))
-                total = part.new_zeros(1, part.shape[1], *size)
-                weight = part.new_zeros(1, 1, *size)
+            if not cells[0]:
+                cells = _cells(model, part, (tall, wide), (height, width))
+                total = part.new_zeros(1, part.shape[1], 0, cells[1])
+                weight = part.new_zeros(1, 1, 0, cells[1])
             own = model.grid((tall, wide))
-            places, indices, shares = [], [], []
-            for axis, (start, length) in enumerate(((top, tall), (left, wide))):
-                at = whole.centres(total.shape[2 + axis], axis) - start
-                index = own.position(at, part.shape[2 + axis], axis)
-                found = ((index > -1e-6) & (index < part.shape[2 + axis] - 1 + 1e-6)).nonzero()
-                places.append(slice(int(found[0]), int(found[-1]) + 1))
-                indices.append(index[places[-1]])
-                # cells near the border of a window count less: they see less of the image
-                middle = (at[places[-1]] * (2 / max(length - 1, 1)) - 1).abs()
-                shares.append((1.05 - middle.clamp(max=1)).to(part))
-            share = shares[0][:, None] * shares[1][None]
-            total[:, :, places[0], places[1]] += sampled(part, *indices) * share
-            weight[:, :, places[0], places[1]] += share
-    return total.div_(weight)
+            rows = _Place.of(grid, own, top, cells[0], part, 0)
+            columns = _Place.of(grid, own, left, cells[1], part, 1)
+            more = rows.cells.stop - first - total.shape[2]
+            if more > 0:
+                total, weight = (F.pad(t, (0, 0, 0, more)) for t in (total, weight))
+            at = slice(rows.cells.start - first, rows.cells.stop - first)
+            share = rows.share[:, None] * columns.share[None]
+            found = sampled(part, rows.position, columns.position)
+            total[:, :, at, columns.cells] += found * share
+            weight[:, :, at, columns.cells] += share
+        stop = cells[0]
+        if number + 1 < len(tiles):
+            stop = int((grid.centres(cells[0], 0) < tiles[number + 1][0] - 1e-6).sum())
+        done = stop - first
+        yield Band(first, total[:, :, :done].div_(weight[:, :, :done]), cells[0])
+        total, weight, first = total[:, :, done:].clone(), weight[:, :, done:].clone(), stop
+
+
+class _Place(NamedTuple):
+    """Where a window lies on one axis of the image.
+
+    Attributes:
+        cells: of the image, n of them.
+        position: (n,) of the window at each, as fractions.
+        share: (n,) by which the window counts: cells near its border see less of the image.
+    """
+
+    cells: slice
+    position: Tensor
+    share: Tensor
+
+    @classmethod
+    def of(
+        cls, grid: CellGrid, own: CellGrid, start: int, count: int, part: Tensor, axis: int
+    ) -> _Place:
+        at = grid.centres(count, axis) - start
+        index = own.position(at, part.shape[2 + axis], axis)
+        found = ((index > -1e-6) & (index < part.shape[2 + axis] - 1 + 1e-6)).nonzero()
+        cells = slice(int(found[0]), int(found[-1]) + 1)
+        middle = (at[cells] * (2 / max(own.image[axis] - 1, 1)) - 1).abs()
+        return cls(cells, index[cells], (1.05 - middle.clamp(max=1)).to(part))
 
 
 def _cells(
