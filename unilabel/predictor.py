@@ -266,9 +266,9 @@ class UniLabelPredictor:
         return self, space
 
     def _answer(self, image: EncodedImage, space: str, confidence: bool) -> Prediction:
-        scores, mapping = self._scores(image.embedding, space)
-        found = read_labels(scores, image.grid, image.size, mapping, confidence)
-        return self._prediction(found, space)
+        scores, links = self._scores(image.embedding, space)
+        labels = read_labels(scores, image.grid, image.size, links, confidence)
+        return self._prediction(labels, space)
 
     @torch.inference_mode()
     def predict_in_windows(
@@ -300,6 +300,7 @@ class UniLabelPredictor:
 
     def _scores(self, embedding: Tensor, space: str) -> tuple[Tensor, Tensor | None]:
         """What the answer in a label space is read from, see ``UniLabelSegmentor.scores``."""
+        self.labels_of(space)  # refuses a space that the model does not answer in
         if self.unseen is not None and space == self.unseen.label_space.name:
             space = self.unseen.space
         links = None
@@ -310,8 +311,7 @@ class UniLabelPredictor:
     def _prediction(self, found: Labels, space: str) -> Prediction:
         if self.unseen is not None and space == self.unseen.label_space.name:
             return _read_as(self._prediction(found, self.unseen.space), self.unseen)
-        names, colors = self.labels_of(space)
-        labels = found.labels[0].cpu()
+        (names, colors), labels = self.labels_of(space), found.labels[0].cpu()
         counts = torch.zeros(len(names), dtype=torch.int64)
         for rows in labels.split(256):  # counting takes 8 bytes for every label
             counts += rows.int().flatten().bincount(minlength=len(names))
