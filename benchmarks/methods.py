@@ -31,7 +31,6 @@ REFERENCE = {
     "LOSS.OHEM_THRESHOLD": "0.7",
     "LOSS.ORTH_WEIGHT": "10.0",
     "LOSS.ORTH_FORM": "entropy",
-    "LOSS.ORTH_TEMPERATURE": "0.07",
     "UNIFY.MERGE_SCORE": "recall",
     "UNIFY.TAU": "0.4",
     "UNIFY.UOT_PRUNE_RATIO": "1.0",

@@ -192,7 +192,6 @@ def graph_cost(cfg: CfgNode, spaces: LabelSpaceSet, unified: int) -> tuple[int, 
         edge_logits=torch.zeros(unified, spaces.total),
         embed_dim=cfg.MODEL.EMBED_DIM,
         hidden_dim=cfg.GRAPH.HIDDEN_DIM,
-        num_layers=cfg.GRAPH.LAYERS,
     )
     params = sum(p.numel() for p in graph.parameters())
     return params, int(count_flops(graph, ()).total())

@@ -117,12 +117,9 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.LOSS = CN()
     cfg.LOSS.STRIDE = 1  # 1: at image resolution; 4: at the cells of the embedding (cheaper)
     cfg.LOSS.CLASS_WEIGHT_POWER = 0.5  # classes weigh frequency ** -power; 0: all alike
-    cfg.LOSS.CLASS_WEIGHT_LIMIT = 8.0  # largest weight over smallest
     cfg.LOSS.OHEM_THRESHOLD = 0.0  # keep pixels with probability below this; 0: all pixels
-    cfg.LOSS.DATASET_WEIGHTS = []  # [dataset, weight] pairs; others weigh 1
     cfg.LOSS.ORTH_WEIGHT = 0.0  # lambda_2 of Eq. (8)
     cfg.LOSS.ORTH_FORM = "diagonal"  # Eq. (7), or "entropy" as in the authors' code
-    cfg.LOSS.ORTH_TEMPERATURE = 1.0
 
     # --- label text --------------------------------------------------------------------------
     cfg.TEXT = CN()
@@ -136,7 +133,6 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.UNIFY.KEEP = True  # go on with the unified labels of MODEL.WEIGHTS; False: find them anew
     cfg.UNIFY.TEXT_WEIGHT = 0.5  # share of the text in the fused score; 0: pixels only
     cfg.UNIFY.SCORE_THRESHOLD = 0.35  # least fused score of two labels in one unified label
-    cfg.UNIFY.NODE_PENALTY = 0.5  # lambda of Eq. (10)
     cfg.UNIFY.TAU = 0.4  # allowed loss of recall in a merge (authors' code)
     cfg.UNIFY.MERGE_SCORE = "recall"  # or iou, Eq. (11)
     cfg.UNIFY.CACHE_PIXELS = 60000  # cached pixel embeddings of each dataset
@@ -145,11 +141,8 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.UNIFY.FIT_LR = 0.01
     cfg.UNIFY.FIT_PIXELS = 1024  # pixels of each dataset in a step
     cfg.UNIFY.SOLVER = "exact"  # exact, uot (Algorithm 2), links (keep the links of node selection)
-    cfg.UNIFY.UNLINKED_BELOW = 0.5  # exact: a weaker best weight leaves a node without class
-    cfg.UNIFY.UOT_REG = 0.01
     cfg.UNIFY.UOT_REG_M = 0.05
     cfg.UNIFY.UOT_PRUNE_RATIO = 1.0
-    cfg.UNIFY.UOT_MOMENTUM = 0.7  # mu of Algorithm 2
     cfg.UNIFY.UOT_ASCENDING = False  # repair from the worst node first, as the authors' code does
     # A link that a GNN stage adds has to carry this share of its class's pixels before and after
     # the stage, and one that does is not dropped; 0: solved links as they are.
@@ -163,9 +156,7 @@ def add_unilabel_config(cfg: CN) -> None:
     # --- label graph -------------------------------------------------------------------------
     cfg.GRAPH = CN()
     cfg.GRAPH.HIDDEN_DIM = 256
-    cfg.GRAPH.LAYERS = 3
     cfg.GRAPH.DROPOUT = 0.0
-    cfg.GRAPH.TEMPERATURE = 0.07
     cfg.GRAPH.ALLOW_NULL = True  # a unified label may have no class in a dataset (SOFT_START)
     cfg.GRAPH.DATASET_EMBEDDING = True  # d_i of Eq. (1)
     cfg.GRAPH.SOFT_START = True  # start the edges softly, with evidence; False: 0/1 links
@@ -175,7 +166,6 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.GRAPH.EDGE_LR = 0.003
     cfg.GRAPH.HARD_SHARE = 0.75  # the loss turns from soft to solved mapping until here; 0: soft
     cfg.GRAPH.SOLVE_PERIOD = 100  # iterations between two solves while it turns
-    cfg.GRAPH.CLIP_GRADIENT = 0.0  # largest gradient norm; 0: no limit
 
     # --- optimizer ---------------------------------------------------------------------------
     cfg.SOLVER.BASE_LR = 1e-4
@@ -186,14 +176,12 @@ def add_unilabel_config(cfg: CN) -> None:
     cfg.SOLVER.DECAY_ITERS = 0
     cfg.SOLVER.SEG_FACTOR = 1.0  # learning rate of SEG and FINAL over that of MULTI_HEAD
     cfg.SOLVER.WEIGHT_DECAY = 0.05
-    cfg.SOLVER.POLY_POWER = 0.9
     cfg.SOLVER.WARMUP_ITERS = 1000
     cfg.SOLVER.CLIP_GRADIENT = 0.0  # largest gradient norm; 0: no limit
     cfg.SOLVER.AMP_DTYPE = "bfloat16"  # used when SOLVER.AMP.ENABLED, on CUDA only
     # The same in bfloat16 on CPUs that have instructions for it: 40 % less time, other rounding.
     cfg.SOLVER.AMP_ON_CPU = False
-    cfg.SOLVER.ON_NONFINITE = "stop"  # or skip: leave the step out if its gradient is not finite
-    cfg.SOLVER.MAX_NONFINITE = 10  # more steps left out in a row: stop even so
+    cfg.SOLVER.ON_NONFINITE = "stop"  # or skip: leave steps with such a gradient out, up to 10
     cfg.SOLVER.CHECKPOINT_PERIOD = 5000
     cfg.SOLVER.KEEP_CHECKPOINTS = 2
     cfg.SOLVER.REFIT = False  # at the end, fit the classifiers on images without augmentation

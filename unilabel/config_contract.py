@@ -39,7 +39,7 @@ READ_KEYS = frozenset(
 _NO_BOXES = "unilabel answers with a class for every pixel; it has no boxes, masks or keypoints"
 _ADAMW = "the optimizer is AdamW, which has no such value"
 _IMAGES = "datasets are named in DATASETS.NAMES (built-in) and DATASETS.CUSTOM (your folders)"
-_RATE = "the learning rate falls by SOLVER.POLY_POWER over SCHEDULE, or over SOLVER.DECAY_ITERS"
+_RATE = "the learning rate falls over SCHEDULE, or over SOLVER.DECAY_ITERS"
 
 # Key, or the beginning of keys up to a dot -> what does that job here, or that nothing does. The
 # longest one that fits speaks.
@@ -60,7 +60,7 @@ INSTEAD = {
     "MODEL.SEM_SEG_HEAD.CONVS_DIM": "use MODEL.PIXEL_DECODER.HIDDEN_DIM",
     "MODEL.SEM_SEG_HEAD.COMMON_STRIDE": "use LOSS.STRIDE",
     "MODEL.SEM_SEG_HEAD.NORM": "use MODEL.PIXEL_DECODER.NORM",
-    "MODEL.SEM_SEG_HEAD.LOSS_WEIGHT": "use LOSS.DATASET_WEIGHTS",
+    "MODEL.SEM_SEG_HEAD.LOSS_WEIGHT": "all datasets weigh the same",
     "INPUT.MIN_SIZE_TRAIN": "use INPUT.BASE_SHORT_SIDE and INPUT.SCALE_RANGE",
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "sizes are drawn evenly from INPUT.SCALE_RANGE",
     "INPUT.MAX_SIZE_TRAIN": "use INPUT.SCALE_RANGE and INPUT.CROP_SIZE",

@@ -21,6 +21,31 @@ REMOVED = {  # keys of 0.1.0 -> why they are gone
     "UNIFY.CLUSTER_EPS": "nothing ever set it; text_cluster has one radius",
     "GRAPH.WEIGHT_DECAY": "nothing ever set it; the label graph has no weight decay",
     "UNIFY.SIGNATURE_SHARE": "UNIFY.NODES signature measured nothing",
+    "UNIFY.NODE_PENALTY": "nothing ever set it; lambda of Eq. (10) is 0.5",
+    "UNIFY.UNLINKED_BELOW": "nothing ever set it; it is 0.5",
+    "UNIFY.UOT_REG": "nothing ever set it; it is 0.01",
+    "UNIFY.UOT_MOMENTUM": "nothing ever set it; mu of Algorithm 2 is 0.7",
+    "GRAPH.LAYERS": "nothing ever set it; the label graph has 3",
+    "GRAPH.TEMPERATURE": "nothing ever set it; it is 0.07",
+    "GRAPH.CLIP_GRADIENT": "nothing ever set it; gradients of the label graph have no limit",
+    "SOLVER.POLY_POWER": "nothing ever set it; it is 0.9",
+    "SOLVER.MAX_NONFINITE": "nothing ever set it; it is 10",
+    "LOSS.CLASS_WEIGHT_LIMIT": "nothing ever set it; it is 8",
+    "LOSS.DATASET_WEIGHTS": "nothing ever set it; all datasets weigh the same",
+    "LOSS.ORTH_TEMPERATURE": "it follows LOSS.ORTH_FORM: 0.07 for entropy, else 1",
+}
+FORMER = {  # what keys that are gone have become; a checkpoint may hold another value
+    "UNIFY.NODE_PENALTY": 0.5,
+    "UNIFY.UNLINKED_BELOW": 0.5,
+    "UNIFY.UOT_REG": 0.01,
+    "UNIFY.UOT_MOMENTUM": 0.7,
+    "GRAPH.LAYERS": 3,
+    "GRAPH.TEMPERATURE": 0.07,
+    "GRAPH.CLIP_GRADIENT": 0.0,
+    "SOLVER.POLY_POWER": 0.9,
+    "SOLVER.MAX_NONFINITE": 10,
+    "LOSS.CLASS_WEIGHT_LIMIT": 8.0,
+    "LOSS.DATASET_WEIGHTS": [],
 }
 
 

@@ -88,7 +88,6 @@ def test_toy_world_is_generated_and_found(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (["DATASETS.ONLY", "['cty']"], "DATASETS.ONLY names 'cty', expected one of city, idd"),
-        (["LOSS.DATASET_WEIGHTS", "[['cty', 2.0]]"], "LOSS.DATASET_WEIGHTS names 'cty', expected"),
         (["DATASETS.VARIANTS", "[['city', 'x']]"], "DATASETS.VARIANTS names 'city', expected"),
         (["DATASETS.NAMES", "['cityscape']"], "no built-in dataset 'cityscape'. Did you mean"),
     ],

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 pytest.importorskip("detectron2")
 
 import unilabel.modeling  # noqa: F401  registers the backbone
+from unilabel.config_keys import FORMER
 from unilabel.core.errors import UniLabelError
 from unilabel.core.synthetic import toy_label_spaces
 from unilabel.core.unified_space import UnifiedLabelSpace
@@ -169,3 +171,15 @@ def test_pretrained_weights_are_not_fetched_again(toy_weights: Path, tmp_path: P
     )
     assert "nowhere.pth" in load_file(path)["config"]
     assert load_model(path)[1] is not None
+
+
+def test_settings_that_are_gone_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Those of a training that had another value than the one that stayed."""
+    usual = {key.split(".")[1]: value for key, value in FORMER.items() if key.startswith("GRAPH.")}
+    config_of(yaml.safe_dump({"GRAPH": usual}), "old")
+    assert not caplog.records
+    config_of(yaml.safe_dump({"GRAPH": {**usual, "LAYERS": 2}}), "old")
+    assert [r.getMessage() for r in caplog.records] == [
+        "old was trained with GRAPH.LAYERS 2, which is gone (nothing ever set it; the label graph "
+        "has 3); going on with 3."
+    ]

@@ -119,13 +119,6 @@ def test_nothing_labelled_gives_zero_loss_with_a_graph(mode: str | None, stride:
         assert not parameter.grad.any(), name
 
 
-def test_weights_of_datasets_scale_their_losses() -> None:
-    plain = tiny_model().train()(BATCH)
-    weighted = tiny_model(dataset_weights={"idd": 3.0}).train()(BATCH)
-    assert weighted["loss_ce/city"].item() == plain["loss_ce/city"].item()
-    assert weighted["loss_ce/idd"].item() == pytest.approx(3 * plain["loss_ce/idd"].item())
-
-
 def test_hard_pixels_alone_give_a_larger_loss() -> None:
     plain = tiny_model().train()(BATCH)
     hard = tiny_model(ohem_threshold=0.3).train()(BATCH)

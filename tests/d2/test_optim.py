@@ -24,7 +24,7 @@ SCHEDULE = [["MULTI_HEAD", 100], ["GNN", 10], ["SEG", 40], ["GNN", 10], ["FINAL"
 CFG = load_config(
     TOY,
     ["SOLVER.BASE_LR", "0.1", "SOLVER.SEG_FACTOR", "0.5", "SOLVER.WARMUP_ITERS", "5",
-     "SOLVER.POLY_POWER", "0.9", "SOLVER.BACKBONE_FACTOR", "0.25", "SOLVER.WEIGHT_DECAY", "0.02"],
+     "SOLVER.BACKBONE_FACTOR", "0.25", "SOLVER.WEIGHT_DECAY", "0.02"],
 )  # fmt: skip
 
 

@@ -108,11 +108,11 @@ def test_every_difference_is_listed_at_once() -> None:
 
 
 def test_keys_of_the_unified_labels_may_change_until_there_are_some() -> None:
-    other = config(UNIFY__TAU=0.1, GRAPH__LAYERS=2, TEXT__MODE="name", LOSS__ORTH_WEIGHT=1.0)
+    other = config(UNIFY__TAU=0.1, GRAPH__HIDDEN_DIM=7, TEXT__MODE="name", LOSS__ORTH_WEIGHT=1.0)
     assert check_resumable(other, state(config(), 8, False, None)) == []
     with pytest.raises(UniLabelError) as caught:
         check_resumable(other, state(config(), 9))
-    for key in ("UNIFY.TAU", "GRAPH.LAYERS", "TEXT.MODE", "LOSS.ORTH_WEIGHT"):
+    for key in ("UNIFY.TAU", "GRAPH.HIDDEN_DIM", "TEXT.MODE", "LOSS.ORTH_WEIGHT"):
         assert f"\n- {key} was " in str(caught.value)
 
 

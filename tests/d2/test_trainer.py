@@ -233,7 +233,7 @@ def test_heads_last_until_the_network_trains_on(folders, tmp_path: Path) -> None
         {"UNIFY__NODES": "names", "UNIFY__SOLVER": "links", "SCHEDULE": [["SEG", 2], ["FINAL", 2]]},
         {"UNIFY__NODES": "text_cluster", "INPUT__ACCUMULATE": 2, "MODEL__DATASET_BIAS": False},
         {"LOSS__CLASS_WEIGHT_POWER": 0.0, "UNIFY__PRUNE_AT": 0.0, "UNIFY__TEXT_WEIGHT": 0.0,
-         "GRAPH__DROPOUT": 0.5, "LOSS__DATASET_WEIGHTS": "[['idd', 2.0]]"},
+         "GRAPH__DROPOUT": 0.5},
     ],
     ids=lambda v: v.get("UNIFY__NODES", "fused"),
 )  # fmt: skip

@@ -242,7 +242,7 @@ def test_solvers_find_the_links_of_a_clear_mapping(solver: str) -> None:
 
 
 def test_marginals_move_with_momentum() -> None:
-    cfg = world.config(UNIFY__SOLVER="uot", UNIFY__UOT_MOMENTUM=0.7)
+    cfg = world.config(UNIFY__SOLVER="uot")
     marginals: dict = {}
     solve_links(cfg, world.spaces(), soft_atoms(), world.atom_links(), marginals)
     first = {k: v.clone() for k, v in marginals.items()}

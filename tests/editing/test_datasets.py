@@ -17,7 +17,6 @@ from unilabel.core.unified_space import Link, UnifiedLabelSpace
 from unilabel.editing.datasets import remove_dataset, rename_dataset
 from unilabel.editing.parts import read_parts, write_parts
 from unilabel.engine.checkpoint import load_file, save_file
-from unilabel.engine.loading import load_model
 from unilabel.predictor import UniLabelPredictor, build_predictor
 
 pytestmark = pytest.mark.d2
@@ -157,13 +156,11 @@ def test_impossible_names_are_refused(toy_weights: Path, name: str) -> None:
 
 def test_configurations_follow(toy_weights: Path, tmp_path: Path) -> None:
     parts = read_parts(toy_weights)
-    parts.cfg.LOSS.DATASET_WEIGHTS = [["toy_city", 2.0], ["toy_idd", 0.5]]
+    parts.cfg.DATASETS.CLASSES = [["toy_city", "a"], ["toy_idd", "b"]]
     parts.cfg.DATASETS.CUSTOM = ["/data/toy_city", "/data/other"]
     small = remove_dataset(parts, "toy_city")
-    assert small.cfg.LOSS.DATASET_WEIGHTS == [["toy_idd", 0.5]]
+    assert small.cfg.DATASETS.CLASSES == [["toy_idd", "b"]]
     assert small.cfg.DATASETS.CUSTOM == ["/data/other"]
     named = rename_dataset(parts, "toy_idd", "mine")
-    write_parts(named, tmp_path / "named.pth")
-    model, _ = load_model(tmp_path / "named.pth")
-    assert model.dataset_weights == {"toy_city": 2.0, "mine": 0.5}
-    assert parts.cfg.LOSS.DATASET_WEIGHTS[1][0] == "toy_idd"  # untouched
+    assert named.cfg.DATASETS.CLASSES == [["toy_city", "a"], ["mine", "b"]]
+    assert parts.cfg.DATASETS.CLASSES[1][0] == "toy_idd"  # untouched

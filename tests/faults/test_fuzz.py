@@ -136,7 +136,7 @@ def parse_overrides(pairs: list[str]) -> None:
 def overrides(source: random.Random) -> list[str]:
     keys = (
         "SEED", "SCHEDULE", "INPUT.CROP_SIZE", "INPUT.SCALE_RANGE", "DATASETS.CUSTOM", "MODEL",
-        "DATASETS.VARIANTS", "LOSS.DATASET_WEIGHTS", "UNIFY.NODES", "GRAPH.TEMPERATURE", "X.Y",
+        "DATASETS.VARIANTS", "DATASETS.CLASSES", "UNIFY.NODES", "GRAPH.LR", "X.Y",
         "SOLVER.BASE_LR", "MODEL.TIMM.ARGS", "OUTPUT_DIR", "DATASETS.MAX_BAD_SHARE", "", "SEED.A",
         "DATASETS.TOY_IMAGES", "SOLVER.ON_NONFINITE", "TEST.BATCH_SIZE", "DATASETS", "_BASE_",
     )  # fmt: skip

@@ -19,6 +19,7 @@ import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.data.build import build_sources
+from unilabel.engine import guards
 from unilabel.engine.checkpoint import CheckpointKeeper, load_file, save_file
 from unilabel.engine.graph_stage import GraphLearner
 from unilabel.engine.trainer import UniLabelTrainer
@@ -162,8 +163,9 @@ def test_skipped_steps_are_counted_and_change_nothing(
 
 def test_too_many_skipped_steps_in_a_row_stop(folders: list[Path], tmp_path: Path, monkeypatch):
     spoil_losses(monkeypatch, dict.fromkeys(range(1, 6), "city"), float("nan"))
-    trainer = build(folders, tmp_path, SOLVER__ON_NONFINITE="skip", SOLVER__MAX_NONFINITE=2)
-    message = r"loss of city .* iteration 3.* 3 steps in a row \(SOLVER\.MAX_NONFINITE is 2\)"
+    monkeypatch.setattr(guards, "MOST_IN_A_ROW", 2)
+    trainer = build(folders, tmp_path, SOLVER__ON_NONFINITE="skip")
+    message = r"loss of city .* iteration 3.* 3 steps in a row, more than 2\."
     with pytest.raises(UniLabelError, match=message):
         trainer.train()
     assert (tmp_path / "nonfinite_0000003/report.json").is_file()

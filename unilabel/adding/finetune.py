@@ -146,7 +146,7 @@ def _trainable(added: Added, at_hand: Sequence[str]) -> UniLabelSegmentor:
 def _measure_classes(cfg: CfgNode, model: UniLabelSegmentor, new: DatasetSource) -> None:
     """Class weights of the new dataset, by its frequencies."""
     counts = class_pixel_counts(new, new.samples("train"), MOST_PHOTOS)
-    weights = class_weights(counts, cfg.LOSS.CLASS_WEIGHT_POWER, cfg.LOSS.CLASS_WEIGHT_LIMIT)
+    weights = class_weights(counts, cfg.LOSS.CLASS_WEIGHT_POWER)
     model.class_weight[-len(weights) :] = weights.to(model.class_weight)
 
 

@@ -102,13 +102,11 @@ class FitOptions:
     Attributes:
         mode: how classes collect their unified labels.
         power: classes weigh frequency ** -power.
-        limit: largest class weight over the smallest.
         steps: of L-BFGS.
     """
 
     mode: MappingMode = "probability_sum"
     power: float = 0.5
-    limit: float = 8.0
     steps: int = STEPS
 
 
@@ -195,7 +193,7 @@ def fit_new_rows(
 
 
 def _pixel_weights(pixels: Pixels, classes: int, options: FitOptions) -> Tensor:
-    each = class_weights(pixels.counts(classes), options.power, options.limit)[pixels.labels]
+    each = class_weights(pixels.counts(classes), options.power)[pixels.labels]
     weights = each * pixels.weights
     return weights / weights.sum().clamp(min=1e-12)
 

@@ -47,9 +47,7 @@ class Learned:
 
 def fit_options(cfg: CfgNode) -> FitOptions:
     """What the loss of a model weighs."""
-    return FitOptions(
-        cfg.MODEL.MAPPING_MODE, cfg.LOSS.CLASS_WEIGHT_POWER, cfg.LOSS.CLASS_WEIGHT_LIMIT
-    )
+    return FitOptions(cfg.MODEL.MAPPING_MODE, cfg.LOSS.CLASS_WEIGHT_POWER)
 
 
 def learn(

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+TEMPERATURE = 0.07  # of the softmax over edges
+
 
 def soft_mapping(
     edge_logits: Tensor,

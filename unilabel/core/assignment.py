@@ -42,8 +42,8 @@ def solve_exact(
     if unified < classes:
         raise UniLabelError(
             f"dataset {dataset!r} has {classes} classes, but there are only {unified} unified "
-            "labels; every class needs one of its own: lower UNIFY.NODE_PENALTY or raise "
-            "UNIFY.SCORE_THRESHOLD, so that fewer classes are merged."
+            "labels; every class needs one of its own: raise UNIFY.SCORE_THRESHOLD, so that "
+            "fewer classes are merged."
         )
     if not np.isfinite(weights).all():
         raise UniLabelError(f"the edge weights of dataset {dataset!r} are not all finite.")

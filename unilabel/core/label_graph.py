@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unilabel.core.adjacency import message_weights, soft_mapping
+from unilabel.core.adjacency import TEMPERATURE, message_weights, soft_mapping
 from unilabel.core.errors import UniLabelError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class LabelGraph(nn.Module):
         hidden_dim: int = 256,
         num_layers: int = 3,
         dropout: float = 0.0,
-        temperature: float = 0.07,
+        temperature: float = TEMPERATURE,
         null_logits: Tensor | None = None,
         use_dataset_embedding: bool = True,
     ) -> None:

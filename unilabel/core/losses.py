@@ -51,7 +51,10 @@ def reduce_pixel_loss(
     return total / weight.sum().clamp(min=torch.finfo(flat.dtype).tiny * 1e6)
 
 
-def class_weights(counts: Tensor, power: float, limit: float) -> Tensor:
+CLASS_WEIGHT_LIMIT = 8.0  # largest weight over the smallest
+
+
+def class_weights(counts: Tensor, power: float, limit: float = CLASS_WEIGHT_LIMIT) -> Tensor:
     """Weights that raise rare classes: frequency ** -power, clipped, mean 1 over pixels.
 
     Args:
@@ -68,21 +71,18 @@ def class_weights(counts: Tensor, power: float, limit: float) -> Tensor:
     return (weight / (weight * share).sum().clamp(min=1e-12)).float()
 
 
-def orthogonality_loss(
-    label_embedding: Tensor, temperature: float = 1.0, form: str = "diagonal"
-) -> Tensor:
+def orthogonality_loss(label_embedding: Tensor, form: str = "diagonal") -> Tensor:
     """Keep the unified labels apart, Eq. (7).
 
     Args:
         label_embedding: (N, D) X_u.
-        temperature: divisor of X_u X_u^T (the authors' code uses 0.07, the paper none).
         form: ``"diagonal"`` is Eq. (7): sum over i of -p_ii log p_ii; ``"entropy"`` is the authors'
-            code: mean over all entries of -p log p.
+            code: mean over all entries of -p log p, X_u X_u^T divided by 0.07.
 
     Returns:
         Scalar.
     """
-    similarity = label_embedding @ label_embedding.T / temperature
+    similarity = label_embedding @ label_embedding.T / (0.07 if form == "entropy" else 1.0)
     log_p = F.log_softmax(similarity, dim=1)
     entropy = -(log_p.exp() * log_p)
     if form == "entropy":

@@ -299,6 +299,6 @@ def _check_size(matrix: Floats | Bools, dataset: str) -> None:
     if matrix.shape[0] < matrix.shape[1]:
         raise UniLabelError(
             f"dataset {dataset!r} has {matrix.shape[1]} classes, but there are only "
-            f"{matrix.shape[0]} unified labels; every class needs one of its own: lower "
-            "UNIFY.NODE_PENALTY or raise UNIFY.SCORE_THRESHOLD, so that fewer classes are merged."
+            f"{matrix.shape[0]} unified labels; every class needs one of its own: raise "
+            "UNIFY.SCORE_THRESHOLD, so that fewer classes are merged."
         )

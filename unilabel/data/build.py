@@ -55,7 +55,6 @@ def build_sources(cfg: CfgNode) -> list[DatasetSource]:
     for key, names, known in (
         ("DATASETS.ONLY", only, spaces.names),
         ("DATASETS.VARIANTS", variants, cfg.DATASETS.NAMES),
-        ("LOSS.DATASET_WEIGHTS", [name for name, _ in cfg.LOSS.DATASET_WEIGHTS], spaces.names),
     ):
         for name in names:
             if name not in known:

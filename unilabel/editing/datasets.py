@@ -112,7 +112,6 @@ def _without(cfg: CfgNode, name: str) -> CfgNode:
     data.ONLY = [n for n in data.ONLY if n != name]
     data.VARIANTS = [pair for pair in data.VARIANTS if pair[0] != name]
     data.CLASSES = [pair for pair in data.CLASSES if pair[0] != name]
-    cfg.LOSS.DATASET_WEIGHTS = [pair for pair in cfg.LOSS.DATASET_WEIGHTS if pair[0] != name]
     return cfg
 
 
@@ -122,5 +121,4 @@ def _renamed(cfg: CfgNode, old: str, new: str) -> CfgNode:
     data = cfg.DATASETS
     data.ONLY = [new if n == old else n for n in data.ONLY]
     data.CLASSES = [[new if n == old else n, change] for n, change in data.CLASSES]
-    cfg.LOSS.DATASET_WEIGHTS = [[new if n == old else n, w] for n, w in cfg.LOSS.DATASET_WEIGHTS]
     return cfg

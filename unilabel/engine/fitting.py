@@ -73,7 +73,7 @@ def fit_label_embedding(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, u.FIT_ITERATIONS))
     generator = torch.Generator().manual_seed(seed)
     weights = [
-        class_weights(count, cfg.LOSS.CLASS_WEIGHT_POWER, cfg.LOSS.CLASS_WEIGHT_LIMIT)
+        class_weights(count, cfg.LOSS.CLASS_WEIGHT_POWER)
         for count in cache.class_counts(label_spaces.num_classes)
     ]
     matrices = [mapping[name].float() for name in label_spaces.names]

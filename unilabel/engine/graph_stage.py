@@ -11,7 +11,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from unilabel.core.adjacency import initial_edge_logits
+from unilabel.core.adjacency import TEMPERATURE, initial_edge_logits
 from unilabel.core.label_graph import LabelGraph
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.losses import class_weights, orthogonality_loss
@@ -30,7 +30,7 @@ def build_label_graph(
     """The graph over all labels, its edges started at the links of node selection."""
     g = cfg.GRAPH
     edges, nulls = initial_edge_logits(
-        proposal.links, edge_evidence(proposal), label_spaces.num_classes, g.TEMPERATURE
+        proposal.links, edge_evidence(proposal), label_spaces.num_classes, TEMPERATURE
     )
     if not g.SOFT_START:
         edges = proposal.links.float()  # the authors' start: 0/1, saturated at small temperature
@@ -40,9 +40,7 @@ def build_label_graph(
         edge_logits=edges,
         embed_dim=cfg.MODEL.EMBED_DIM,
         hidden_dim=g.HIDDEN_DIM,
-        num_layers=g.LAYERS,
         dropout=g.DROPOUT,
-        temperature=g.TEMPERATURE,
         null_logits=nulls if g.ALLOW_NULL and g.SOFT_START else None,
         use_dataset_embedding=g.DATASET_EMBEDDING,
     )
@@ -83,10 +81,7 @@ class GraphLearner:
         self.solve = solve
         self.links: Tensor | None = None
         self.gradient_norm = torch.zeros(())  # of the last step
-        self.weights = [
-            class_weights(c, cfg.LOSS.CLASS_WEIGHT_POWER, cfg.LOSS.CLASS_WEIGHT_LIMIT)
-            for c in counts
-        ]
+        self.weights = [class_weights(c, cfg.LOSS.CLASS_WEIGHT_POWER) for c in counts]
         edges = {"edge_logits", "null_logits"}
         self.edges = [p for n, p in graph.named_parameters() if n in edges]
         others = [p for n, p in graph.named_parameters() if n not in edges]
@@ -120,9 +115,7 @@ class GraphLearner:
         loss = self._mapped_loss(embedding, soft, hard, pixels)
         losses = {"loss_ce/graph": loss}
         if self.cfg.LOSS.ORTH_WEIGHT > 0:
-            orth = orthogonality_loss(
-                embedding, self.cfg.LOSS.ORTH_TEMPERATURE, self.cfg.LOSS.ORTH_FORM
-            )
+            orth = orthogonality_loss(embedding, self.cfg.LOSS.ORTH_FORM)
             losses["loss_orth"] = self.cfg.LOSS.ORTH_WEIGHT * orth
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
@@ -130,7 +123,7 @@ class GraphLearner:
             for edges in self.edges:
                 edges.grad = None
         average_gradients(self.graph.parameters())
-        self.gradient_norm = clip_gradient(self.graph.parameters(), self.cfg.GRAPH.CLIP_GRADIENT)
+        self.gradient_norm = clip_gradient(self.graph.parameters(), limit=0.0)
         if bool(torch.isfinite(self.gradient_norm)):  # else the trainer's guard has the word
             self.optimizer.step()
         return {name: value.detach() for name, value in losses.items()}

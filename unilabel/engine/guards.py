@@ -20,6 +20,7 @@ from unilabel.engine.checkpoint import CheckpointKeeper
 logger = logging.getLogger(__name__)
 
 REPORT = "report.json"
+MOST_IN_A_ROW = 10  # steps left out; more stop the run
 
 
 def clip_gradient(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
@@ -108,13 +109,12 @@ class StepGuard:
         message = self._describe(iteration)
         self.skipped += 1
         self.in_a_row += 1
-        limit = self.cfg.SOLVER.MAX_NONFINITE
-        if self.cfg.SOLVER.ON_NONFINITE == "skip" and self.in_a_row <= limit:
+        if self.cfg.SOLVER.ON_NONFINITE == "skip" and self.in_a_row <= MOST_IN_A_ROW:
             logger.warning("%s Step left out (%d so far).", message, self.skipped)
             return False
         folder = self._write_reproducer(iteration, stage)
-        if self.in_a_row > limit:
-            message += f" {self.in_a_row} steps in a row (SOLVER.MAX_NONFINITE is {limit})."
+        if self.in_a_row > MOST_IN_A_ROW:
+            message += f" {self.in_a_row} steps in a row, more than {MOST_IN_A_ROW}."
         raise UniLabelError(
             f"{message} The last checkpoint in {self.cfg.OUTPUT_DIR} is untouched: lower "
             "SOLVER.BASE_LR, set SOLVER.CLIP_GRADIENT, or look at these files, then --resume. To "

@@ -23,6 +23,8 @@ from unilabel.core.transport import solve_mapping
 from unilabel.engine.evaluate import relations_file
 from unilabel.engine.pixel_cache import PixelCache
 
+UNLINKED_BELOW = 0.5  # a weaker best weight leaves a unified label without class
+
 
 def solve_links(
     cfg: CfgNode,
@@ -60,17 +62,15 @@ def solve_links(
             solution = solve_mapping(
                 block.numpy(),
                 class_marginal=None if old is None else old.numpy(),
-                reg=u.UOT_REG,
                 reg_m=u.UOT_REG_M,
                 prune_ratio=u.UOT_PRUNE_RATIO,
-                marginal_momentum=u.UOT_MOMENTUM,
                 descending=not u.UOT_ASCENDING,
                 dataset=space.name,
             )
             marginals[space.name] = torch.from_numpy(np.array(solution.class_marginal))
             blocks.append(torch.from_numpy(np.array(solution.matrix)))
         elif u.SOLVER == "exact":
-            matrix = solve_exact(block.numpy(), True, u.UNLINKED_BELOW, dataset=space.name)
+            matrix = solve_exact(block.numpy(), True, UNLINKED_BELOW, dataset=space.name)
             blocks.append(torch.from_numpy(np.array(matrix)))
         else:
             blocks.append(links)
@@ -152,8 +152,8 @@ def check_finite(soft: Tensor, label_spaces: LabelSpaceSet, iteration: int) -> N
     column = int((~torch.isfinite(soft)).any(0).nonzero()[0])
     raise UniLabelError(
         f"the edges of the label graph are not finite at iteration {iteration} (first at "
-        f"{label_spaces.label_names()[column]}); lower GRAPH.LR and GRAPH.EDGE_LR or set "
-        "GRAPH.CLIP_GRADIENT, then --resume."
+        f"{label_spaces.label_names()[column]}); lower GRAPH.LR and "
+        "GRAPH.EDGE_LR, then --resume."
     )
 
 

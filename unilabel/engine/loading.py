@@ -11,6 +11,7 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from unilabel.config import add_unilabel_config, without_pretrained
+from unilabel.config_keys import FORMER, REMOVED
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
@@ -106,9 +107,22 @@ def config_of(dump: str, source: str) -> CfgNode:
     except yaml.YAMLError as error:
         raise UniLabelError(f"{source}: its configuration is not plain YAML: {error}") from error
     _merge_known(cfg, loaded, source)
+    _tell_of_gone_keys(loaded, source)
     if "ALIGN_CORNERS" not in loaded.get("MODEL", {}):
         cfg.MODEL.ALIGN_CORNERS = True  # all models had aligned corners before there was this key
     return cfg
+
+
+def _tell_of_gone_keys(loaded: dict[str, Any], source: str) -> None:
+    """Say which settings of the training this version no longer has."""
+    for key, usual in FORMER.items():
+        group, name = key.split(".")
+        values = loaded.get(group)
+        if isinstance(values, dict) and values.get(name, usual) != usual:
+            logger.warning(
+                "%s was trained with %s %r, which is gone (%s); going on with %r.",
+                source, key, values[name], REMOVED[key], usual,
+            )  # fmt: skip
 
 
 def _merge_known(cfg: CfgNode, loaded: Any, source: str) -> None:

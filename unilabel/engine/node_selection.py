@@ -106,7 +106,7 @@ def propose_nodes(
         counts = evidence.confusion_counts(cache.embeddings, cache.labels, heads)
         offsets = label_spaces.class_offsets
         score = cross_score(counts.numpy(), offsets, kind=u.MERGE_SCORE)
-        nodes = select_nodes(score, offsets, node_penalty=u.NODE_PENALTY, tau=u.TAU)
+        nodes = select_nodes(score, offsets, tau=u.TAU)
         cross = evidence.cross_prediction(cache.embeddings, cache.labels, heads, prior_power=0.0)
         return NodeProposal(_as_links(nodes.matrix), cross)
     text = text_score(cfg, label_spaces, text_features)

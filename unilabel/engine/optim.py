@@ -13,6 +13,8 @@ from unilabel.core.stages import Segment, Stage, StageSchedule
 
 logger = logging.getLogger(__name__)
 
+POLY_POWER = 0.9
+
 
 def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """AdamW over the parameters that require gradients: backbone slower, no decay on norms.
@@ -113,7 +115,7 @@ def learning_rate(cfg: CfgNode, schedule: StageSchedule, segment: Segment, itera
     # A new stage starts with a fresh optimizer: warm up again, but at most a tenth of the stage.
     warmup = max(1, min(cfg.SOLVER.WARMUP_ITERS, segment.length // 10))
     ramp = min(1.0, (within + 1) / warmup)
-    return cfg.SOLVER.BASE_LR * factor * ramp * (1 - done / total) ** cfg.SOLVER.POLY_POWER
+    return cfg.SOLVER.BASE_LR * factor * ramp * (1 - done / total) ** POLY_POWER
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:

@@ -110,8 +110,8 @@ def _fit_shared(
     optimizer, schedule = _optimizer(cfg, [embedding])
     generator = torch.Generator().manual_seed(seed)
     counts = cache.class_counts(label_spaces.num_classes)
-    power, limit = cfg.LOSS.CLASS_WEIGHT_POWER, cfg.LOSS.CLASS_WEIGHT_LIMIT
-    weights = [class_weights(count, power, limit) for count in counts]
+    power = cfg.LOSS.CLASS_WEIGHT_POWER
+    weights = [class_weights(count, power) for count in counts]
     matrices = [mapping[name].float() for name in label_spaces.names]
     for _ in range(cfg.UNIFY.FIT_ITERATIONS):
         loss = embedding.new_zeros(())
@@ -139,8 +139,8 @@ class _OwnReader:
         self.links = mapping[self.linked].float()  # (n, C_i)
         self.pixels, self.labels = pixels, labels
         count = torch.bincount(labels, minlength=mapping.shape[1])
-        power, limit = cfg.LOSS.CLASS_WEIGHT_POWER, cfg.LOSS.CLASS_WEIGHT_LIMIT
-        self.weight = class_weights(count, power, limit)
+        power = cfg.LOSS.CLASS_WEIGHT_POWER
+        self.weight = class_weights(count, power)
 
     def fit(self, embedding: Tensor, bias: Tensor, looseness: float) -> tuple[Tensor, Tensor]:
         """(N,) bias and (N, D) shift, on all pixels; zero shift where nothing is linked."""

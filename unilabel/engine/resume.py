@@ -46,14 +46,12 @@ REMEDIES = (
     "DATASETS.ON_BAD_SAMPLE",
     "DATASETS.MAX_BAD_SHARE",
     "SOLVER.ON_NONFINITE",
-    "SOLVER.MAX_NONFINITE",
     "SOLVER.BASE_LR",
     "SOLVER.CLIP_GRADIENT",
     "UNIFY.FIT_LR",
     "UNIFY.FIT_ITERATIONS",
     "GRAPH.LR",
     "GRAPH.EDGE_LR",
-    "GRAPH.CLIP_GRADIENT",
 )
 # No effect before there are unified labels.
 LATER = (

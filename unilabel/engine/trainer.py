@@ -342,7 +342,7 @@ class UniLabelTrainer(TrainerBase):
             RelationTruth.from_json(relations, self.label_spaces)
 
     def _measure_class_weights(self) -> None:
-        power, limit = self.cfg.LOSS.CLASS_WEIGHT_POWER, self.cfg.LOSS.CLASS_WEIGHT_LIMIT
+        power = self.cfg.LOSS.CLASS_WEIGHT_POWER
         skip = self.cfg.DATASETS.ON_BAD_SAMPLE == "skip"
         if power == 0:
             return
@@ -350,7 +350,7 @@ class UniLabelTrainer(TrainerBase):
             class_pixel_counts(source, source.samples("train"), LABEL_MAPS_FOR_WEIGHTS, skip)
             for source in self.sources
         ]
-        parts = [class_weights(c, power, limit) for c in counts]
+        parts = [class_weights(c, power) for c in counts]
         self.model.class_weight.copy_(torch.cat(parts))
 
     def _log(self, losses: dict[str, Tensor]) -> None:

@@ -7,7 +7,7 @@ h x w feature size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -52,7 +52,6 @@ class UniLabelSegmentor(nn.Module):
         pixel_std: Sequence[float],
         loss_stride: int = 1,
         ohem_threshold: float = 0.0,
-        dataset_weights: Mapping[str, float] | None = None,
         channels_last: bool = True,
         align_corners: bool = False,
     ) -> None:
@@ -65,7 +64,6 @@ class UniLabelSegmentor(nn.Module):
         self.label_spaces = label_spaces
         self.loss_stride = loss_stride
         self.ohem_threshold = ohem_threshold
-        self.dataset_weights = dict(dataset_weights or {})
         self.align_corners = align_corners
         # Loader items -> maps of a frozen transformer that are kept elsewhere, or None.
         self.known_tokens: Callable[[Sequence[dict[str, Any]]], list[Tensor]] | None = None
@@ -113,7 +111,6 @@ class UniLabelSegmentor(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "loss_stride": cfg.LOSS.STRIDE,
             "ohem_threshold": cfg.LOSS.OHEM_THRESHOLD,
-            "dataset_weights": dict(map(tuple, cfg.LOSS.DATASET_WEIGHTS)),
             "channels_last": cfg.MODEL.CHANNELS_LAST,
             "align_corners": cfg.MODEL.ALIGN_CORNERS,
         }
@@ -189,8 +186,7 @@ class UniLabelSegmentor(nn.Module):
             target = torch.stack([item["sem_seg"] for item in batched_inputs[start:stop]]).to(
                 self.device, non_blocking=True
             )
-            loss = self.dataset_loss(embedding[start:stop], target, name)
-            losses[f"loss_ce/{name}"] = loss * self.dataset_weights.get(name, 1.0)
+            losses[f"loss_ce/{name}"] = self.dataset_loss(embedding[start:stop], target, name)
             start = stop
         return losses
 
