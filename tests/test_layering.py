@@ -55,6 +55,7 @@ LAYERS = {
         "evaluation",
         "config",
         "config_contract",
+        "config_keys",
         "config_validation",
         "visual",
     },
