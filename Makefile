@@ -5,12 +5,14 @@
 #   REQUIREMENTS  what is installed; with the official Detectron2 in VENV:  "-e .[dev]"
 #   CONSTRAINTS   exact versions; /dev/null takes the newest ones
 #   ARGS          appended to the command that a target runs
+#   WORKERS       processes of make test; the tests of a file stay in one of them
 
 PYTHON ?= python3
 VENV ?= .venv
 REQUIREMENTS ?= -r requirements-dev.txt
 CONSTRAINTS ?= constraints.txt
 ARGS ?=
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -41,7 +43,8 @@ toy: $(STAMP)  ## run the whole pipeline on the toy datasets
 
 .PHONY: test
 test: $(STAMP)  ## run the tests that need nothing but a CPU
-	$(BIN)/python -m pytest -q -m 'not (slow or browser or faults or gpu or net)' $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile \
+	    -m 'not (slow or browser or faults or gpu or net)' $(ARGS)
 
 .PHONY: test-faults
 test-faults: $(STAMP)  ## run the tests that break running jobs
