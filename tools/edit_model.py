@@ -16,6 +16,9 @@ Examples:
   # two unified labels are the same thing; photos (no labels needed) show how to join their rows
   tools/edit_model.py merge-labels model.pth van car --photos photos/ --output merged.pth
 
+  # write down how classes are related that share no unified label, by their texts
+  tools/edit_model.py find-relations model.pth --output related.pth
+
 `tools/inspect_label_space.py model.pth` lists unified labels, ids and links. Train on from
 an edited model with MODEL.WEIGHTS edited.pth SCHEDULE '[["FINAL", 500]]'.
 """
@@ -57,6 +60,11 @@ Example:
   tools/edit_model.py split-label model.pth road --away ade --both city --name marking \
       --output new.pth
 """
+RELATE = r"""Find typed relations of classes that share no unified label, by names, dictionary and
+descriptions: "shirt" of one dataset is part of "pedestrian" of another. They stand in
+label_space.json under "relations"; no answer of the model changes. New models have them already.
+
+Relations that a person wrote ("source": "human") stay; "type": "none" denies one."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -89,7 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
     split.add_argument("--both", nargs="+", default=[], metavar="DATASET", help="to both parts")
     split.add_argument("--name", help='of the new label (default: "LABEL (2)")')
     split.add_argument("--approximate", action="store_true", help="accept other answers (--both)")
-    for part in (remove, rename, merge, split):
+    relate = command("find-relations", RELATE, "relations of classes without a common label")
+    for part in (remove, rename, merge, split, relate):
         part.add_argument("--output", required=True, metavar="NEW.pth", help="model file to write")
         part.add_argument(
             "--label-space", metavar="FILE|inside", help="reviewed label space to go on from; "
@@ -109,6 +118,7 @@ from unilabel.editing.datasets import remove_dataset, rename_dataset  # noqa: E4
 from unilabel.editing.imitate import Sample, look_at  # noqa: E402
 from unilabel.editing.labels import merge_labels, split_label  # noqa: E402
 from unilabel.editing.parts import Parts, read_parts, write_parts  # noqa: E402
+from unilabel.editing.relations import find_relations  # noqa: E402
 from unilabel.engine.side_files import check_output  # noqa: E402
 from unilabel.predictor import build_predictor  # noqa: E402
 
@@ -137,6 +147,8 @@ def edit(args: argparse.Namespace, parts: Parts) -> Parts:
         return rename_dataset(parts, args.dataset, args.new)
     if args.command == "split-label":
         return split_label(parts, args.label, args.away, args.both, args.name, args.approximate)
+    if args.command == "find-relations":
+        return find_relations(parts)
     sample = _sample(args) if args.photos else None
     return merge_labels(parts, args.labels, args.name, args.approximate, sample)
 

@@ -43,6 +43,7 @@ from unilabel.core.unified_space import UnifiedLabelSpace, class_relations  # no
 from unilabel.visual.graph_page import write_graph_page  # noqa: E402
 
 _FLIPPED = {"equal": "equal", "subset": "superset", "superset": "subset", "overlap": "overlap"}
+_KINDS = {"equal": "equal to", "subset": "part of", "superset": "wider than"}
 _WIDEST = 36  # characters of a column
 
 
@@ -100,7 +101,9 @@ def describe(space: UnifiedLabelSpace, dataset: str | None = None) -> dict[str, 
         if dataset is None or dataset in links:
             labels.append({**entry, "links": links})
     relations = class_relations(space.mapping)
+    beside = list(space.beside())
     if dataset is not None:
+        beside = [r.seen_from(dataset) for r in beside if dataset in (r.a[0], r.b[0])]
         relations = [seen_from(r, dataset) for r in relations if dataset in _datasets(r)]
     return {
         "datasets": [
@@ -111,6 +114,7 @@ def describe(space: UnifiedLabelSpace, dataset: str | None = None) -> dict[str, 
         "labels": labels,
         "relations": relations,
         "counts": dict(Counter(r["type"] for r in relations)),
+        "beside": [relation.to_dict() for relation in beside],
     }
 
 
@@ -145,9 +149,28 @@ def print_report(report: dict[str, Any]) -> None:
     rows = [["class", "is", "class", "unified labels in common"]]
     for relation in relations:
         a, b = (f"{relation[x]['dataset']}:{relation[x]['label']}" for x in "ab")
-        kind = {"equal": "equal to", "subset": "part of", "superset": "wider than"}
-        rows.append([a, kind.get(relation["type"], "overlapping"), b, str(relation["shared"])])
+        kind = _KINDS.get(relation["type"], "overlapping")
+        rows.append([a, kind, b, str(relation["shared"])])
     _print_table(rows)
+    _print_beside(report["beside"])
+
+
+def _print_beside(relations: list[dict[str, Any]]) -> None:
+    """Typed relations of classes that share no unified label."""
+    if not relations:
+        return
+    print(f"\n{len(relations)} relations more of classes without a unified label in common\n")
+    rows = [["class", "is", "class", "why", "confidence", "pixels", "source"]]
+    for relation in relations:
+        a, b = (f"{relation[x]['dataset']}:{relation[x]['label']}" for x in "ab")
+        pixels = " ".join(f"{share:.2f}" for share in relation.get("pixels", ())) or "-"
+        kind = _KINDS.get(relation["type"], "overlapping")
+        weight = f"{relation['weight']:.2f}"
+        rows.append([a, kind, b, relation["why"] or "-", weight, pixels, relation["source"]])
+    _print_table(rows)
+    print(
+        "\npixels: what the first networks answer there and back; the head asks for none of these"
+    )
 
 
 def _link(link: dict[str, Any] | None) -> str:

@@ -29,11 +29,36 @@ def read(text, *heads):
         ("A sign, without its pole.", Role.EXCLUDED, ["pole"]),
         ("Fruit other than bananas and apples.", Role.EXCLUDED, ["banana", "apple"]),
         ("Ground. Potholes are classes of their own.", Role.EXCLUDED, ["pothole are class", "own"]),
+        ("Riders, without their vehicle, and animals such as cows.", Role.EXCLUDED, ["vehicle"]),
+        ("Riders, without their vehicle, and animals.", Role.INCLUDED, ["animal"]),
+        ("A car, without vans, buses, and trucks.", Role.EXCLUDED, ["van", "bus", "truck"]),
+        ("The hair on the head of the person, without hat.", Role.OWNER, ["person"]),
+        ("Doors in the front of a house, closed or open.", Role.OWNER, ["house"]),
+        ("The body of a human being with its clothes.", Role.PART, ["clothes"]),
         ("A pool that is neither sea nor river.", Role.EXCLUDED, ["sea", "river"]),
     ],
 )
 def test_signal_words_give_roles(text, role, words):
     assert read(text)[role] == words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A curtain in front of a window.",
+        "A board with the name of a shop.",
+        "A toy in the form of a bear.",
+        "A vessel of glass.",
+        "Cattle of any age.",
+    ],
+)
+def test_not_every_of_tells_a_part(text):
+    assert Role.OWNER not in read(text)
+
+
+def test_one_of_a_kind_is_not_all_of_them():
+    found = {" ".join(m.words): m.one for m in mentions("Vests, or a garment; also capes.")}
+    assert found == {"vest": False, "garment": True, "cape": False}
 
 
 def test_places_and_purposes_are_passed_over():

@@ -302,6 +302,11 @@ class LabelSpaceSet(Sequence[LabelSpace]):
         """C names ``dataset:class``."""
         return [f"{space.name}:{name}" for space in self._spaces for name in space.class_names]
 
+    def places(self) -> dict[tuple[str, str], int]:
+        """(dataset, class) -> position in 0..C-1."""
+        pairs = ((space.name, name) for space in self for name in space.class_names)
+        return {pair: position for position, pair in enumerate(pairs)}
+
     def to_list(self) -> list[dict[str, Any]]:
         """The JSON form."""
         return [space.to_dict() for space in self._spaces]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unilabel.core.extension import carried, class_origin
 from unilabel.core.label_space import LabelSpaceSet, default_color
+from unilabel.core.typed_relations import merged_with
 from unilabel.core.unified_space import UnifiedLabelSpace
 
 
@@ -56,7 +57,7 @@ def with_review(
     A unified label keeps name and colour whatever its links have become. ``checked`` says that a
     person looked at its links, so it stays only where they are those that the person saw; links to
     classes that were not there do not count. The others get names and colours that no reviewed one
-    has.
+    has. Typed relations that a person gave stay.
 
     Args:
         space: of the trained model.
@@ -101,7 +102,15 @@ def with_review(
         link = reviewed.links.get((rows[row], dataset, before))
         if link is not None:
             links[row, dataset, column] = link
-    return replace(space, names=tuple(names), colors=tuple(colors), checked=checked, links=links)
+    relations = merged_with(space.relations, reviewed.relations, space.label_spaces)
+    return replace(
+        space,
+        names=tuple(names),
+        colors=tuple(colors),
+        checked=checked,
+        links=links,
+        relations=relations,
+    )
 
 
 def _rows_with(human: Tensor, label_spaces: LabelSpaceSet) -> Tensor:

@@ -19,6 +19,7 @@ from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json, write_json
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet, clean_text, default_color, read_color
+from unilabel.core.typed_relations import TypedRelation, read_relations
 
 SCHEMA = "unilabel/label_space"
 VERSION = 1
@@ -51,6 +52,8 @@ class UnifiedLabelSpace:
         links: (unified label, dataset, class id) -> :class:`Link`, for the links of ``mapping``.
         checked: unified labels that a person has marked as checked.
         provenance: free notes (configuration, seed, versions).
+        relations: of classes that need not share a unified label; nothing but a reader asks for
+            them.
     """
 
     mapping: LabelMapping
@@ -59,6 +62,7 @@ class UnifiedLabelSpace:
     links: dict[tuple[int, str, int], Link]
     checked: frozenset[int] = frozenset()
     provenance: dict[str, Any] = field(default_factory=dict)
+    relations: tuple[TypedRelation, ...] = ()
 
     @property
     def label_spaces(self) -> LabelSpaceSet:
@@ -111,6 +115,14 @@ class UnifiedLabelSpace:
         links = {key: self.links.get(key, link) for key, link in fresh.links.items()}
         return replace(self, mapping=mapping, links=links)
 
+    def beside(self) -> tuple[TypedRelation, ...]:
+        """Typed relations of classes that share no unified label, without those that are denied."""
+        linked = self.mapping.links()
+        place = self.label_spaces.places()
+        return tuple(
+            r for r in self.relations if r.type != "none" and not linked[place[r.a], place[r.b]]
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         active = self.mapping.active().tolist()
@@ -139,7 +151,7 @@ class UnifiedLabelSpace:
                     "links": links,
                 }
             )
-        return {
+        data = {
             "schema": SCHEMA,
             "version": VERSION,
             "checksum": self.mapping.checksum(),
@@ -147,6 +159,9 @@ class UnifiedLabelSpace:
             "datasets": self.label_spaces.to_list(),
             "labels": labels,
         }
+        if self.relations:
+            data["relations"] = [relation.to_dict() for relation in self.relations]
+        return data
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write ``label_space.json`` atomically."""
@@ -205,7 +220,10 @@ class UnifiedLabelSpace:
         provenance = data.get("provenance", {})
         if not isinstance(provenance, dict):
             raise UniLabelError(f'{source}: "provenance" must be an object.')
-        return cls(mapping, tuple(names), tuple(colors), links, frozenset(checked), provenance)
+        relations = read_relations(data.get("relations", []), spaces, f'{source}: "relations"')
+        return cls(
+            mapping, tuple(names), tuple(colors), links, frozenset(checked), provenance, relations
+        )
 
 
 def _read_links(data: Any, spaces: LabelSpaceSet, where: str) -> Sequence[tuple[str, int, Link]]:

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
+from unilabel.core.typed_relations import known_ones
 from unilabel.data.builtin import builtin_names
 from unilabel.editing.parts import BIAS, MAPPING, Parts, edited, select_rows
 from unilabel.engine.segmentor import SHIFT
@@ -61,7 +62,9 @@ def remove_dataset(parts: Parts, name: str, keep_labels: bool = False) -> Parts:
     space = parts.space
     links = {key: link for key, link in space.links.items() if key[1] != name}
     mapping = LabelMapping(left, {n: space.mapping[n] for n in left.names})
-    changed = replace(changed, space=replace(space, mapping=mapping, links=links))
+    relations = known_ones(space.relations, left)
+    space = replace(space, mapping=mapping, links=links, relations=relations)
+    changed = replace(changed, space=space)
     unused = ~mapping.active()
     names = ", ".join(n for n, gone in zip(space.names, unused.tolist(), strict=True) if gone)
     if names and keep_labels:
@@ -95,7 +98,9 @@ def rename_dataset(parts: Parts, old: str, new: str) -> Parts:
         space = parts.space
         mapping = LabelMapping.from_stacked(label_spaces, space.mapping.stacked())
         links = {(r, new if d == old else d, c): link for (r, d, c), link in space.links.items()}
-        changed = replace(changed, space=replace(space, mapping=mapping, links=links))
+        relations = tuple(relation.with_dataset(old, new) for relation in space.relations)
+        space = replace(space, mapping=mapping, links=links, relations=relations)
+        changed = replace(changed, space=space)
     if old in builtin_names():
         note = f"{old} is a built-in dataset: training and --eval-only know it by that name only"
     else:

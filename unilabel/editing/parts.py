@@ -161,6 +161,7 @@ def select_rows(parts: Parts, rows: Tensor) -> Parts:
         links,
         frozenset(new[i] for i in space.checked if i in new),
         space.provenance,
+        space.relations,
     )
     return replace(parts, weights=weights, space=smaller)
 

@@ -45,16 +45,23 @@ class NodeProposal:
         score: (C, C) evidence that two classes share pixels, 0..1, or None where none was measured.
         source: ``learned``, ``text`` or ``human``.
         reviewed: the file that it comes from, whose rows are the first ones of ``links``, or None.
+        cross: (C, C) what the heads answer on each other's pixels, or None where it was not asked.
     """
 
     links: Tensor
     score: Tensor | None
     source: str = "learned"
     reviewed: UnifiedLabelSpace | None = None
+    cross: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Arguments that make this proposal again, without the file."""
-        return {"links": self.links, "score": self.score, "source": self.source}
+        return {
+            "links": self.links,
+            "score": self.score,
+            "source": self.source,
+            "cross": self.cross,
+        }
 
 
 def propose_nodes(
@@ -110,8 +117,17 @@ def propose_nodes(
         cross = evidence.cross_prediction(cache.embeddings, cache.labels, heads, prior_power=0.0)
         return NodeProposal(_as_links(nodes.matrix), cross)
     text = text_score(cfg, label_spaces, text_features)
-    score = fused_evidence(cfg, cache, heads, sizes, text)
-    return NodeProposal(evidence.label_tuples(score, sizes, u.SCORE_THRESHOLD), score)
+    cross = cross_answers(cfg, cache, heads)
+    score = fused_evidence(cfg, cache, heads, sizes, text, cross)
+    links = evidence.label_tuples(score, sizes, u.SCORE_THRESHOLD)
+    return NodeProposal(links, score, cross=cross)
+
+
+def cross_answers(cfg: CfgNode, cache: PixelCache, heads: Sequence[Tensor]) -> Tensor:
+    """(C, C) of :func:`unilabel.core.evidence.cross_prediction`, as this training needs it."""
+    # Class weights in the loss have divided a part of the prior out already.
+    prior_power = max(0.0, 1.0 - cfg.LOSS.CLASS_WEIGHT_POWER)
+    return evidence.cross_prediction(cache.embeddings, cache.labels, heads, prior_power)
 
 
 def fused_evidence(
@@ -120,6 +136,7 @@ def fused_evidence(
     heads: Sequence[Tensor],
     sizes: Sequence[int],
     text: Tensor,
+    cross: Tensor | None = None,
 ) -> Tensor:
     """(C, C) symmetric evidence that two classes share pixels, about 0..1: answers, means, texts.
 
@@ -129,10 +146,9 @@ def fused_evidence(
         heads: K classifiers (C_i, D).
         sizes: C_i.
         text: (C, C) of :func:`text_score`.
+        cross: (C, C) of :func:`cross_answers`, if known.
     """
-    # Class weights in the loss have divided a part of the prior out already.
-    prior_power = max(0.0, 1.0 - cfg.LOSS.CLASS_WEIGHT_POWER)
-    cross = evidence.cross_prediction(cache.embeddings, cache.labels, heads, prior_power)
+    cross = cross_answers(cfg, cache, heads) if cross is None else cross
     means = evidence.class_mean_similarity(cache.embeddings, cache.labels, sizes, ridge=0.1)
     visual = [means, evidence.two_sided(cross)]
     weight = cfg.UNIFY.TEXT_WEIGHT
@@ -153,10 +169,17 @@ def text_score(cfg: CfgNode, label_spaces: LabelSpaceSet, text_features: Tensor)
             "likeness alone, not by what names and descriptions say of each other"
         )
         return likeness
-    if cfg.TEXT.MODE == "name":
-        label_spaces = LabelSpaceSet(replace(s, descriptions=()) for s in label_spaces)
-    holding = holding_score(label_spaces, build_text_encoder(cfg.TEXT.ENCODER).encode)
+    holding = holding_score(
+        texts_of(cfg, label_spaces), build_text_encoder(cfg.TEXT.ENCODER).encode
+    )
     return torch.where(holding > 0, likeness.clamp(min=HELD_LIKENESS), likeness)
+
+
+def texts_of(cfg: CfgNode, label_spaces: LabelSpaceSet) -> LabelSpaceSet:
+    """The label spaces with the texts that a run may read: TEXT.MODE name knows no descriptions."""
+    if cfg.TEXT.MODE != "name":
+        return label_spaces
+    return LabelSpaceSet(replace(s, descriptions=()) for s in label_spaces)
 
 
 def read_label_space(cfg: CfgNode, label_spaces: LabelSpaceSet) -> UnifiedLabelSpace:

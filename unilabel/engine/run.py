@@ -41,6 +41,7 @@ from unilabel.engine.expected import check_expectations, verify_results
 from unilabel.engine.hooks import CheckpointHook, ProgressHook
 from unilabel.engine.loading import load_model
 from unilabel.engine.progress import ProgressLine
+from unilabel.engine.taxonomy import with_typed_relations
 from unilabel.engine.token_cache import use_token_cache
 from unilabel.engine.trainer import UniLabelTrainer
 from unilabel.engine.validation import ValidationHook
@@ -95,12 +96,15 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
         trainer.refit()
     space = trainer.unifier.finish()
     if comm.is_main_process():
+        if space is not None:
+            proposal = trainer.unifier.proposal
+            space = with_typed_relations(cfg, space, proposal and proposal.cross)
         save_final(cfg, trainer.model, space)  # before the evaluation, which may fail
         write_examples(cfg, trainer.model, sources)
     mapping = None if space is None else space.mapping
     results = {
         **describe_run(cfg, config_file),
-        **evaluate_model(cfg, trainer.model, sources, mapping),
+        **evaluate_model(cfg, trainer.model, sources, mapping, space.relations if space else ()),
         "data": doubts,
         "stages": trainer.records,
         "notes": trainer.notes,

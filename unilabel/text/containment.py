@@ -68,9 +68,9 @@ def relation_evidence(
     other = dataset_of[:, None] != dataset_of[None]
     near = np.zeros(other.shape, bool)
     for number, cosine in enumerate(cosines):
-        near |= _first(cosine, dataset_of, BELIEVED_RANKS)
+        near |= nearest_classes(cosine, dataset_of, BELIEVED_RANKS)
         if number == 0:
-            nearest = _first(cosine, dataset_of, 1)
+            nearest = nearest_classes(cosine, dataset_of, 1)
     nearest &= nearest.T.copy()
     names = _names(meanings)
     said = _said(label_spaces, meanings)
@@ -99,7 +99,7 @@ def _at_least(values: np.ndarray, least: float, where: np.ndarray) -> None:
     np.maximum(values, least, out=values, where=where)
 
 
-def _first(cosine: np.ndarray, dataset_of: np.ndarray, count: int) -> np.ndarray:
+def nearest_classes(cosine: np.ndarray, dataset_of: np.ndarray, count: int) -> np.ndarray:
     """(C, C) bool: b is among the ``count`` classes of its dataset that are most like a."""
     found = np.zeros(cosine.shape, bool)
     rows = np.arange(len(cosine))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from unilabel.text.nouns import load_nouns
@@ -22,6 +22,7 @@ class Role(Enum):
     INCLUDED = "included"
     PART = "part"
     EXCLUDED = "excluded"
+    OWNER = "owner"
     ASIDE = "aside"
 
 
@@ -32,10 +33,12 @@ class Mention:
     Attributes:
         words: its name, in the singular, without article.
         role: what it is to the class.
+        one: said with "a": one of its kind, not all of them.
     """
 
     words: tuple[str, ...]
     role: Role
+    one: bool = False
 
 
 INCLUDES = frozenset({"including", "includes", "include", "also", "even"})
@@ -45,6 +48,8 @@ ASIDES = frozenset(
     "against across along around upon off onto like that which who whose where when used made seen "
     "hung hanging worn".split()
 )
+OWNED = frozenset({"a", "an", "the"})  # "of the house": a part of it; "of glass": made of it
+NO_PARTS = frozenset("name form shape kind sort type picture image photo view number".split())
 VERBS = frozenset({"do", "does", "can", "is", "are"})
 NOT_NAMES = frozenset({"part", "used", "counted"})  # "not part of a building"
 RARELY = frozenset({"often", "mostly", "usually", "sometimes"})
@@ -72,11 +77,15 @@ def mentions(description: str, heads: Sequence[tuple[str, ...]] = ()) -> list[Me
         found += _Reader(sentence).read()
     nouns = load_nouns()
     named = [
-        Mention(tuple(nouns.singular(w) for part in m.words for w in part.split("-")), m.role)
+        Mention(
+            tuple(nouns.singular(w) for part in m.words for w in part.split("-")),
+            m.role,
+            m.words[0] in ("a", "an"),
+        )
         for m in found
     ]
     kept = _without_kinds(named, heads)
-    short = (Mention(tuple(w for w in m.words if w not in IDLE), m.role) for m in kept)
+    short = (replace(m, words=tuple(w for w in m.words if w not in IDLE)) for m in kept)
     return [m for m in short if 0 < len(m.words) <= MAX_WORDS]
 
 
@@ -95,7 +104,7 @@ def _without_kinds(found: list[Mention], heads: Sequence[tuple[str, ...]]) -> li
                 or _ends_with(item.words, heads)
             ):
                 break
-            result[before] = Mention(item.words, Role.ASIDE)
+            result[before] = replace(item, role=Role.ASIDE)
     return result
 
 
@@ -133,9 +142,9 @@ class _Reader:
     @staticmethod
     def _final(mention: Mention, listed: bool, apart: bool) -> Mention:
         if apart:
-            return Mention(mention.words, Role.EXCLUDED)
+            return replace(mention, role=Role.EXCLUDED)
         if mention.role is Role.FIRST:
-            return Mention(mention.words, Role.INCLUDED if listed else Role.FIRST)
+            return replace(mention, role=Role.INCLUDED if listed else Role.FIRST)
         return mention
 
     def _step(self, tokens: list[str], at: int) -> int:
@@ -168,7 +177,12 @@ class _Reader:
             return self._turn(self.role if self.rarely else Role.PART, at + 1)
         if token == "together":
             return at + 1
-        if self.role is Role.ASIDE:
+        if token == "of" and following in OWNED and self._whole_follows(tokens, at):
+            self._forget(token, following)
+            return self._turn(Role.OWNER, at + 2)
+        if self.role is Role.OWNER and token in ASIDES:
+            return self._turn(Role.ASIDE, at + 1)
+        if self.role in (Role.OWNER, Role.ASIDE):
             self.words.append(token)
             return at + 1
         if token in ("other", "another"):
@@ -184,15 +198,32 @@ class _Reader:
         """A comma, another punctuation mark, or a conjunction."""
         token = tokens[at]
         self._close()
+        if self.role is Role.OWNER:
+            self.role = Role.ASIDE
         if token == ",":
             self.rarely = False
             resumed = tokens[at + 1 : at + 2] == ["or"] and tokens[at + 2 : at + 3]
-            if self.role is Role.ASIDE and resumed and resumed[0] in ARTICLES:
+            if self.role is Role.EXCLUDED and self._single() and tokens[at + 1 : at + 2] == ["and"]:
+                self.role = (
+                    Role.INCLUDED
+                )  # "without riders, and animals": a list of two has no comma
+            elif self.role is Role.ASIDE and resumed and resumed[0] in ARTICLES:
                 self.role, self.enumerated = Role.FIRST, True  # "..., or an animal"
                 return at + 2
         elif token in ";:(":
             self.role = Role.INCLUDED
         return at + 1
+
+    def _whole_follows(self, tokens: list[str], at: int) -> bool:
+        """Whether "of" follows the class or its place: not "in front of", not "the name of"."""
+        before = tokens[at - 1] if at else ""
+        ahead = before == "front" and tokens[at - 2] == "in"
+        return self.role is not Role.PART and not ahead and before not in NO_PARTS
+
+    def _single(self) -> bool:
+        """Whether one thing alone has been left out so far in this place."""
+        roles = [m.role for m in self.found]
+        return roles[-1:] == [Role.EXCLUDED] and roles[-2:] != [Role.EXCLUDED] * 2
 
     def _turn(self, role: Role, at: int) -> int:
         self._close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import lzma
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 
 from unilabel.text.plurals import singular
@@ -59,6 +59,23 @@ class Nouns:
             edge = [p for p in dict.fromkeys(following) if p not in steps]
             steps.update(dict.fromkeys(edge, depth))
         return steps
+
+    def alike(self, meaning: int) -> frozenset[int]:
+        """Meanings that are defined by the name of this one alone, or it by theirs, and itself.
+
+        "person" and "human being" stand in two places; the one is defined as the other.
+        """
+        return self._alike.get(meaning, frozenset()) | {meaning}
+
+    @cached_property
+    def _alike(self) -> dict[int, frozenset[int]]:
+        pairs: dict[int, frozenset[int]] = {}
+        for meaning, definition in enumerate(self.definitions):
+            found = self.meanings(re.sub("^(an?|the) ", "", definition)) if definition else ()
+            if len(found) == 1 and found[0] != meaning:
+                for one, two in ((meaning, found[0]), (found[0], meaning)):
+                    pairs[one] = pairs.get(one, frozenset()) | {two}
+        return pairs
 
     def singular(self, word: str) -> str:
         """The word without its plural ending, if possible a word of the dictionary."""

@@ -43,7 +43,16 @@ _S_EXACT = {
 }
 # Words without a plural of their own.
 _SAME = ("ss", "us", "is", *_S)
-_SAME_EXACT = {"series", "miniseries", "species", "subspecies", "news", "pampas", *_S_EXACT}
+_SAME_EXACT = {
+    "series",
+    "miniseries",
+    "species",
+    "subspecies",
+    "news",
+    "pampas",
+    "clothes",
+    *_S_EXACT,
+}
 # Words in "u" and "i": their plurals look like "bus" and "iris".
 _VOWELS = {
     *("menu", "emu", "gnu", "tutu", "guru", "zebu", "haiku", "tofu", "flu", "bayou", "thou"),

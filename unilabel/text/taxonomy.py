@@ -62,7 +62,7 @@ def cluster_nodes(
     """
     from sklearn.cluster import DBSCAN
 
-    cosine = _cosine(text_features)
+    cosine = cosine_of(text_features)
     if eps is None:
         eps = 1.0 - sibling_threshold(label_spaces, text_features)
     if not 0.0 < eps <= 2.0:
@@ -160,12 +160,12 @@ def _evidence(
     label_spaces: LabelSpaceSet, features: Tensor, encode: Callable[[Sequence[str]], Tensor]
 ) -> RelationEvidence:
     """What names, dictionary and descriptions say about all pairs."""
-    cosine = _cosine(features)
+    cosine = cosine_of(features)
     siblings = _nearest_sibling(cosine, dataset_indices(label_spaces))
     likeness = np.searchsorted(siblings, cosine) / max(len(siblings), 1)
     meanings = name_meanings(label_spaces, features, encode)
     texts = (features, encode(name_texts(label_spaces)))
-    return relation_evidence(label_spaces, meanings, likeness, map(_cosine, texts))
+    return relation_evidence(label_spaces, meanings, likeness, map(cosine_of, texts))
 
 
 def merge_by_text(
@@ -212,7 +212,7 @@ def sibling_threshold(
     label_spaces: LabelSpaceSet, text_features: Tensor, sibling_share: float = SIBLING_SHARE
 ) -> float:
     """Cosine that ``sibling_share`` of the labels do not reach with their nearest sibling."""
-    siblings = _nearest_sibling(_cosine(text_features), dataset_indices(label_spaces))
+    siblings = _nearest_sibling(cosine_of(text_features), dataset_indices(label_spaces))
     if not len(siblings):
         raise UniLabelError(
             "no dataset has two classes, so no similarity threshold can be found; set it by hand."
@@ -220,7 +220,8 @@ def sibling_threshold(
     return float(np.quantile(siblings, sibling_share))
 
 
-def _cosine(text_features: Tensor) -> np.ndarray:
+def cosine_of(text_features: Tensor) -> np.ndarray:
+    """(C, C) cosines of (C, T) features."""
     unit = F.normalize(text_features.double(), dim=1)
     return np.asarray((unit @ unit.T).numpy())
 

@@ -58,7 +58,9 @@ def graph_data(
     Returns:
         ``datasets`` (name, title, colour, classes as [name, colour, description], their order from
         top to bottom), ``unified`` (name, colour, checked, links as [dataset, class, weight,
-        source]), ``order`` of the unified labels, and the columns ``left`` and ``right`` of them.
+        source]), ``relations`` of classes without a common label (two places as [dataset, class],
+        type, reason, weight, source), ``order`` of the unified labels, and the columns ``left`` and
+        ``right`` of them.
     """
     layout = layout_graph(space.mapping)
     names = space.label_spaces.names
@@ -88,9 +90,18 @@ def graph_data(
         {"name": name, "color": list(color), "checked": row in space.checked, "links": links[row]}
         for row, (name, color) in enumerate(zip(space.names, space.colors, strict=True))
     ]
+    place = {
+        (classes.name, name): [index, column]
+        for index, classes in enumerate(space.label_spaces)
+        for column, name in enumerate(classes.class_names)
+    }
+    relations = [
+        [place[r.a], place[r.b], r.type, r.why, r.weight, r.source] for r in space.beside()
+    ]
     return {
         "datasets": datasets,
         "unified": unified,
+        "relations": relations,
         "order": layout.unified_order,
         "left": [names.index(name) for name in layout.left],
         "right": [names.index(name) for name in layout.right],

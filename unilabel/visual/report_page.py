@@ -142,7 +142,26 @@ def _relations(space: UnifiedLabelSpace) -> str:
     return (
         f"<h2>Relations of the datasets' classes</h2><p>{len(relations)} pairs of classes share a "
         f"unified label: {numbers or 'none'}.</p><details><summary>All pairs</summary>{listing}"
-        "</details>"
+        "</details>" + _beside(space, titles)
+    )
+
+
+def _beside(space: UnifiedLabelSpace, titles: Mapping[str, str]) -> str:
+    """Relations of classes that share no unified label; nothing if there are none."""
+    rows = []
+    for relation in space.beside():
+        ends = [
+            f"{html.escape(label)} <span class='quiet'>{html.escape(titles[dataset])}</span>"
+            for dataset, label in (relation.a, relation.b)
+        ]
+        words = f"{_KINDS[relation.type]} {relation.why and f'({relation.why})'}"
+        rows.append((ends[0], words, ends[1], f"{relation.weight:.2f}"))
+    if not rows:
+        return ""
+    listing = table(("class", "", "class", "confidence"), rows, (3,))
+    return (
+        f"<p>{len(rows)} pairs more are related without sharing one.</p><details><summary>These "
+        f"pairs</summary>{listing}</details>"
     )
 
 
