@@ -94,6 +94,15 @@ def test_an_apple_is_no_person_whatever_red_means(text: str) -> None:
     assert said(a={"apple": text}, b={"person": "People."}) == {}
 
 
+def test_what_is_listed_tells_which_meaning_the_last_word_has() -> None:
+    """A wheeler is a person to the dictionary, and clothes are clothes."""
+    people = {"person": "People with their clothes."}
+    wheels = {"two wheeler": "Bicycles and motorcycles."}
+    assert said(a=wheels, b=people) == {}
+    tops = {"upper clothes": "Garments for the upper body: shirts and sweaters."}
+    assert said(a=tops, b=people) == {("upper clothes", "person"): "part"}
+
+
 def test_background_holds_everything_and_says_nothing() -> None:
     rest = {"background": "Everything else: cars, trees and houses."}
     assert said(a={"car": "", "house": ""}, b=rest) == {}

@@ -112,3 +112,41 @@ def test_help_teaches(command: str, capsys) -> None:
     text = capsys.readouterr().out
     assert "--output NEW.pth" in text
     assert "xact" in text
+
+
+def test_relations_are_found_and_follow_other_edits(model: Path, tmp_path: Path) -> None:
+    """Denied once, a relation stays denied; the answers are the same weights."""
+    before = load_model(model)[1]
+    first = tmp_path / "new/model.pth"
+    assert tool.main(["find-relations", str(model), "--output", str(first)]) == 0
+    found = load_model(first)[1]
+    assert found.mapping == before.mapping
+    assert found.beside() == found.relations  # never of classes that share a label
+    data = json.loads((first.parent / "label_space.json").read_text())
+    linked = before.mapping.links()
+    place = before.label_spaces.places()
+    a, b = next(
+        (x, y) for x in place for y in place if x[0] < y[0] and not linked[place[x], place[y]]
+    )
+    denied = {
+        "a": dict(zip(("dataset", "label"), a, strict=True)),
+        "b": dict(zip(("dataset", "label"), b, strict=True)),
+        "type": "none",
+        "source": "human",
+    }
+    data["relations"] = [denied]
+    (first.parent / "label_space.json").write_text(json.dumps(data))
+    second, third = (first.with_name(name) for name in ("second.pth", "third.pth"))
+    mine = ["--label-space", str(first.parent / "label_space.json")]
+    assert tool.main(["find-relations", str(first), "--output", str(second), *mine]) == 0
+    (kept,) = (r for r in load_model(second)[1].relations if r.source == "human")
+    assert (kept.a, kept.b, kept.type) == (a, b, "none")
+    rename = ["rename-dataset", str(second), a[0], "renamed", "--output", str(third)]
+    assert tool.main([*rename, "--label-space", "inside"]) == 0
+    (kept,) = (r for r in load_model(third)[1].relations if r.source == "human")
+    assert kept.a == ("renamed", a[1])
+    gone = ["remove-dataset", str(third), "renamed", "--output", str(tmp_path / "less.pth")]
+    assert tool.main([*gone, "--label-space", "inside"]) == 0
+    assert all(
+        "renamed" not in (r.a[0], r.b[0]) for r in load_model(tmp_path / "less.pth")[1].relations
+    )

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from unilabel.core.synthetic import toy_relations
+from unilabel.core.typed_relations import TypedRelation
 from unilabel.core.unified_space import UnifiedLabelSpace
 
 
@@ -99,3 +101,26 @@ def test_model_without_unified_labels(
     pytest.importorskip("detectron2")
     assert tool.main([str(request.getfixturevalue("multi_head_weights"))]) == 2
     assert "no unified labels" in capsys.readouterr().err
+
+
+def test_relations_beside_the_links(
+    tool: ModuleType, toy_space: UnifiedLabelSpace, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    beside = TypedRelation(
+        ("toy_city", "person"), ("toy_coarse", "flat"), "subset", "part", "text", 0.9, (0.25, 0.5)
+    )
+    path = tmp_path / "label_space.json"
+    replace(toy_space, relations=(beside,)).save(path)
+    out = tmp_path / "out.json"
+    assert tool.main([str(path), "--dataset", "toy_coarse", "--json", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "1 relations more of classes without a unified label in common" in text
+    (line,) = (x for x in text.splitlines() if x.startswith("toy_coarse:flat") and "0.90" in x)
+    assert line.split() == [
+        *("toy_coarse:flat", "wider", "than", "toy_city:person", "part", "0.90"),
+        *("0.50", "0.25", "text"),  # read from toy_coarse
+    ]
+    (entry,) = json.loads(out.read_text())["beside"]
+    assert entry == beside.seen_from("toy_coarse").to_dict()
+    assert tool.main([str(path), "--dataset", "toy_idd"]) == 0
+    assert "relations more" not in capsys.readouterr().out

@@ -180,12 +180,15 @@ def _read(text: str, parts: tuple[NamePart, ...]) -> _Concepts:
     own = [tuple(part.words.split()) for part in parts]
     said = mentions(text, [*own, *(words[-1:] for words in own)])
     genus = [_above(m) for m in said[:1] if m.role is Role.FIRST or m.one]
+    heads = {words[-1:] for words, part in zip(own, parts, strict=True) if not part.whole}
+    listed = _said([m for m in said if not m.one and m.words not in heads], Role.INCLUDED)
+    content = frozenset().union(*map(_kinds, listed))
     kinds = []
     for part in parts:
         named = _kinds(part.meaning) if part.meaning is not None else frozenset()
+        if not part.whole and listed:  # a "two wheeler" is no wheeler where bicycles are listed
+            named &= content
         kinds.append(named.union(*(g for g in genus if _agree(named, g) and len(parts) == 1)))
-    heads = {words[-1:] for words, part in zip(own, parts, strict=True) if not part.whole}
-    listed = _said([m for m in said if not m.one and m.words not in heads], Role.INCLUDED)
     whole = {part.meaning for part in parts if part.whole and part.meaning is not None}
     owners = _said(said, Role.OWNER)
     return _Concepts(
