@@ -72,6 +72,7 @@ def main() -> int:
     add("--gib", type=float, default=8.0, help="memory that a row may take")
     add("--limit", type=int, default=600, metavar="SECONDS", help="of a processor, for a row")
     add("--json", help="file for the report")
+    add("--add", action="store_true", help="to the rows that the file has")
     add("--one", nargs=3, help=argparse.SUPPRESS)  # part, datasets, count: a row, in this process
     args = parser.parse_args()
     if args.one:
@@ -79,8 +80,11 @@ def main() -> int:
     report = Report("scaling")
     rows = read_json(args.reference)["rows"] if args.reference else []
     earlier = {(row["case"], row["metric"]): row["ours"] for row in rows}
+    if args.add:
+        report.rows += read_json(args.json)["rows"]
     for part in args.parts:
         for case, row in rows_of(part, args):
+            report.rows = [r for r in report.rows if r["case"] != f"{part}, {case}"]
             add_rows(report, f"{part}, {case}", measure(row, args), earlier)
             if args.json:
                 report.write(args.json)  # the last rows take minutes

@@ -71,9 +71,8 @@ class Prediction:
 
     def legend(self) -> list[tuple[str, tuple[int, int, int], float]]:
         """Name, colour and share of the labels that occur, the largest first."""
-        found = np.argsort(-self.shares, kind="stable")
-        entries = [(self.names[i], self.colors[i], float(self.shares[i])) for i in found]
-        return [entry for entry in entries if entry[2] > 0]
+        found = [i for i in np.argsort(-self.shares, kind="stable") if self.shares[i] > 0]
+        return [(self.names[i], self.colors[i], float(self.shares[i])) for i in found]
 
 
 class UniLabelPredictor:
@@ -267,8 +266,8 @@ class UniLabelPredictor:
 
     def _answer(self, image: EncodedImage, space: str, confidence: bool) -> Prediction:
         scores, links = self._scores(image.embedding, space)
-        labels = read_labels(scores, image.grid, image.size, links, confidence)
-        return self._prediction(labels, space)
+        read = read_labels(scores, image.grid, image.size, links, confidence)
+        return self._prediction(read, space)
 
     @torch.inference_mode()
     def predict_in_windows(
@@ -291,10 +290,11 @@ class UniLabelPredictor:
         readers: list[BandReader] = []
         for _, embedding, height in embed_bands(self.model, pixels, Asking(window).window):
             if not readers:
-                cells, size = (height, embedding.shape[3]), (image.shape[0], image.shape[1])
-                readers = [BandReader(grid, cells, size, confidence=True) for _ in spaces]
+                cells = (height, embedding.shape[3])
+                readers = [BandReader(grid, cells, image.shape[:2], True) for _ in spaces]
             for reader, (predictor, name) in zip(readers, spaces, strict=True):
                 reader.add(*predictor._scores(embedding, name))
+        del pixels, embedding, reader  # else an answer would be there as long
         for predictor, name in spaces:
             yield predictor._prediction(readers.pop(0).labels(), name)
 

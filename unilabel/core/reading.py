@@ -214,7 +214,7 @@ class BandReader:
         self.height = cells[0]
         self.size = size
         self.confidence = confidence
-        self._parts: list[Labels] = []
+        self._found: Labels | None = None
         self._kept: Tensor | None = None  # scores that rows to come are made of, too
         self._first = self._next = 0  # row of the first kept scores; of the answer to come
 
@@ -237,15 +237,26 @@ class BandReader:
         if rows:
             moved = (mul, add - self._first * den, den), across
             found = _read_rows(scores, moved, self.size, rows, mapping, self.confidence)
-            self._parts.append(found)
+            self._put(rows, found)
         low = min(max((last * mul + add) // den, self._first), stop - 1)
         self._kept, self._first, self._next = scores[:, :, low - self._first :], low, last
 
     def labels(self) -> Labels:
         """The answer, once all rows are given."""
-        labels = torch.cat([part.labels for part in self._parts], 1)
-        sure = [part.confidence for part in self._parts if part.confidence is not None]
-        return Labels(labels, torch.cat(sure, 1) if sure else None)
+        assert self._found is not None
+        return self._found
+
+    def _put(self, rows: range, part: Labels) -> None:
+        """Into the whole answer at once: joining parts would take their memory twice."""
+        if self._found is None:
+            whole = (
+                t if t is None else t.new_empty(len(t), *self.size)
+                for t in (part.labels, part.confidence)
+            )
+            self._found = Labels(*whole)
+        self._found.labels[:, rows.start : rows.stop] = part.labels
+        if self._found.confidence is not None and part.confidence is not None:
+            self._found.confidence[:, rows.start : rows.stop] = part.confidence
 
 
 @torch.no_grad()

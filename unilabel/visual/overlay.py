@@ -107,17 +107,21 @@ def with_legend(
     rows = -(-len(texts) // columns)
     pad = line // 2
     lines = rows + bool(note)
-    canvas = Image.new("RGB", (canvas_width, height + lines * line + 2 * pad), "white")
-    canvas.paste(Image.fromarray(image), ((canvas_width - width) // 2, 0))
-    draw = ImageDraw.Draw(canvas)
+    # Only the legend is a picture of Pillow, which takes 4 bytes for every pixel of its copies.
+    legend = Image.new("RGB", (canvas_width, lines * line + 2 * pad), "white")
+    draw = ImageDraw.Draw(legend)
     for index, (text, (_, color, _)) in enumerate(zip(texts, entries, strict=True)):
         # column by column, so that the order reads downwards
         x = index // rows * cell + line // 2
-        y = height + pad + index % rows * line
+        y = pad + index % rows * line
         square = (x, y + (line - size) // 2, x + size, y + (line + size) // 2)
         draw.rectangle(square, fill=tuple(color), outline=(90, 90, 90))
         place = (x + round(size * 1.4), y + line // 2)
         draw.text(place, text, "black", font, anchor="lm", **layout)
     if note:
-        draw.text((line // 2, height + pad + rows * line + line // 2), note, "black", font, "lm")
-    return np.asarray(canvas)
+        draw.text((line // 2, pad + rows * line + line // 2), note, "black", font, "lm")
+    canvas = np.full((height + legend.height, canvas_width, 3), 255, np.uint8)
+    left = (canvas_width - width) // 2
+    canvas[:height, left : left + width] = image
+    canvas[height:] = np.asarray(legend)
+    return canvas
