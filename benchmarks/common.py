@@ -174,12 +174,13 @@ class Report:
 
 
 def _arguments() -> list[str]:
-    """Command line of this script, without the file of the report."""
+    """Command line of this script, without the files of reports."""
     arguments = list(sys.argv[1:])
-    while "--json" in arguments:
-        at = arguments.index("--json")
-        del arguments[at : at + 2]
-    return [a for a in arguments if not a.startswith("--json=")]
+    for option in ("--json", "--reference"):
+        while option in arguments:
+            at = arguments.index(option)
+            del arguments[at : at + 2]
+    return [a for a in arguments if not a.startswith(("--json=", "--reference="))]
 
 
 def _plain(value: Any) -> Any:

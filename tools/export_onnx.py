@@ -78,6 +78,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
+from torch.onnx import symbolic_helper, symbolic_opset13  # noqa: E402
 
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import atomic_path  # noqa: E402
@@ -115,6 +116,26 @@ def _positions(graph, table, size, *_):
 
 
 torch.onnx.register_custom_op_symbolic("aten::_upsample_bicubic2d_aa", _positions, OPSET)
+
+
+def _repeated(graph, values, repeats, dim=None, output_size=None):
+    """Every value of the last axis so many times: the rotated positions of EVA-02.
+
+    What PyTorch's exporter makes of it declares an axis of length 0, which onnxruntime refuses.
+    """
+    count = symbolic_helper._maybe_get_const(repeats, "i")
+    axis = symbolic_helper._maybe_get_const(dim, "i")
+    rank = symbolic_helper._get_tensor_rank(values)
+    if not isinstance(count, int) or not isinstance(axis, int) or axis not in (-1, (rank or 0) - 1):
+        return symbolic_opset13.repeat_interleave(graph, values, repeats, dim, output_size)
+    begin, end = (graph.op("Constant", value_t=torch.tensor([v])) for v in (0, -1))
+    lead = graph.op("Slice", graph.op("Shape", values), begin, end)
+    beside = graph.op("Unsqueeze", values, end)
+    repeated = graph.op("Concat", *[beside] * count, axis_i=-1)
+    return graph.op("Reshape", repeated, graph.op("Concat", lead, end, axis_i=0))
+
+
+torch.onnx.register_custom_op_symbolic("aten::repeat_interleave", _repeated, OPSET)
 
 
 class LabelMap(nn.Module):

@@ -34,6 +34,7 @@ def tool() -> ModuleType:
         ("vit_small_patch14_dinov2", VIT),
         ("vit_small_patch16_dinov3", VIT),
         ("swin_tiny_patch4_window7_224", SWIN),
+        ("eva02_tiny_patch14_224", {"depth": 1}),
     ],
 )
 def test_transformers_go_all_the_way(tool: ModuleType, tmp_path: Path, name: str, args) -> None:
@@ -52,4 +53,5 @@ EXPECTED = {
     "vit_small_patch14_dinov2": ["any size"],
     "vit_small_patch16_dinov3": ["any size", "one size"],
     "swin_tiny_patch4_window7_224": ["any size", "one size"],
+    "eva02_tiny_patch14_224": ["any size"],
 }
