@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 
 HELD_LIKENESS = 0.85  # of classes of which texts say that one is the other or holds it
 CLUSTER_EPS = 0.4  # DBSCAN radius of text_cluster, cosine distance
-# Measured by benchmarks/scaling.py: bytes that a pair of classes takes at the peak of a selection
-BYTES_OF_A_PAIR = 64
+# Bytes that a pair of classes takes at the peak of a selection, an upper estimate from
+# benchmarks/scaling.py: 29 for the evidence of pixels, up to 90 for that of texts.
+BYTES_OF_A_PAIR = 90
 MANY_BYTES = 2e9
 
 
