@@ -249,11 +249,11 @@ class BandReader:
     def _put(self, rows: range, part: Labels) -> None:
         """Into the whole answer at once: joining parts would take their memory twice."""
         if self._found is None:
-            whole = (
-                t if t is None else t.new_empty(len(t), *self.size)
-                for t in (part.labels, part.confidence)
+            sure = part.confidence
+            self._found = Labels(
+                part.labels.new_empty(len(part.labels), *self.size),
+                None if sure is None else sure.new_empty(len(sure), *self.size),
             )
-            self._found = Labels(*whole)
         self._found.labels[:, rows.start : rows.stop] = part.labels
         if self._found.confidence is not None and part.confidence is not None:
             self._found.confidence[:, rows.start : rows.stop] = part.confidence
