@@ -243,7 +243,7 @@ def test_methods(folders: list[Path], values: dict) -> None:
     space = trainer.unifier.finish()
     assert len(trainer.records) == len(trainer.schedule.segments)
     assert space.mapping.active().all()
-    results = evaluate_model(cfg, trainer.model, trainer.sources, space.mapping)
+    results = evaluate_model(cfg, trainer.model, trainer.sources, space)
     assert set(results["datasets"]) == {"city", "idd"}
     assert results["num_unified"] == space.mapping.num_unified
     assert 0 <= results["mean_miou"] <= 100

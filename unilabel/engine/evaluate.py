@@ -21,7 +21,8 @@ from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import UNIFIED
 from unilabel.core.metrics import iou_from_confusion, mean_iou
 from unilabel.core.relations import RelationTruth
-from unilabel.core.typed_relations import TypedRelation, relation_matrix
+from unilabel.core.typed_relations import relation_matrix
+from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.build import build_eval_loader
 from unilabel.data.label_files import read_id_png
 from unilabel.data.sources import DatasetSource, resolve_file
@@ -37,8 +38,7 @@ def evaluate_model(
     cfg: CfgNode,
     model: UniLabelSegmentor,
     sources: Sequence[DatasetSource],
-    mapping: LabelMapping | None,
-    typed: Sequence[TypedRelation] = (),
+    space: UnifiedLabelSpace | None,
 ) -> dict[str, Any]:
     """Scores on the validation split of every dataset, in its own label space.
 
@@ -46,28 +46,28 @@ def evaluate_model(
         cfg: TEST, INPUT, DATASETS.RELATIONS.
         model: the model; put into eval mode for the time.
         sources: datasets to score, all known to the model.
-        mapping: links of the unified labels, None for a multi-head model.
-        typed: relations beside the links.
+        space: unified labels with their links and relations, None for a multi-head model.
 
     Returns:
         ``datasets.<name>.{miou, iou, images, unseen, counted}`` and, with unified labels,
         ``unified_miou`` (plain arg max over unified labels, then their class); ``mean_miou`` and
         ``mean_unified_miou`` over those that are ``counted``; ``test``, how the network was asked;
-        ``relations`` of links where truth is given, with those of links and ``typed`` as ``typed``;
-        ``unified`` (atom scores) where the world has atoms.
+        ``relations`` of links where truth is given, in it ``typed``, those of links and typed
+        relations; ``unified`` (atom scores) where the world has atoms.
     """
+    mapping = None if space is None else space.mapping
     results = score_datasets(cfg, model, sources, mapping)
     if mapping is not None:
         results["num_unified"] = mapping.num_unified
         results["num_active"] = int(mapping.active().sum())
         results["mapping_checksum"] = mapping.checksum()
     relations = relations_file(cfg)
-    if relations and mapping is not None:
-        truth = RelationTruth.from_json(relations, mapping.label_spaces)
-        linked = mapping.links()
+    if relations and space is not None:
+        truth = RelationTruth.from_json(relations, space.label_spaces)
+        linked = space.mapping.links()
         results["relations"] = truth.score(linked)
-        if typed:
-            related = linked | relation_matrix(typed, mapping.label_spaces)
+        if space.relations:
+            related = linked | relation_matrix(space.relations, space.label_spaces)
             results["relations"]["typed"] = truth.score(related)
     atoms = read_atoms([s.root for s in sources])
     if atoms is not None:

@@ -101,10 +101,9 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
             space = with_typed_relations(cfg, space, proposal and proposal.cross)
         save_final(cfg, trainer.model, space)  # before the evaluation, which may fail
         write_examples(cfg, trainer.model, sources)
-    mapping = None if space is None else space.mapping
     results = {
         **describe_run(cfg, config_file),
-        **evaluate_model(cfg, trainer.model, sources, mapping, space.relations if space else ()),
+        **evaluate_model(cfg, trainer.model, sources, space),
         "data": doubts,
         "stages": trainer.records,
         "notes": trainer.notes,
@@ -148,10 +147,9 @@ def evaluate(cfg: CfgNode, config_file: str) -> dict[str, Any]:
             )
     check_network(cfg, model, sources, training=False)
     use_token_cache(cfg, model, sources)
-    mapping = None if space is None else space.mapping
     results = {
         **describe_run(cfg, config_file),
-        **evaluate_model(cfg, model, sources, mapping),
+        **evaluate_model(cfg, model, sources, space),
     }
     _write_results(cfg, "results_eval.json", results)
     return results
