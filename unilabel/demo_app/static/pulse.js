@@ -1,13 +1,14 @@
 // Finds answers that got lost: window.unilabelPulses {ask, answered, use}, one for the page. Gradio
 // ends the stream of answers when no question is open; one that is asked in this moment waits for the
 // next question, which opens the stream again. "poke" is such a question, asked while another waits.
+// Where none helps and the page has shown nothing yet, "begin" asks for its first answer again.
 window.unilabelPulses = window.unilabelPulses || (() => {
   "use strict";
   const AFTER = 4000, MOST = 5; // milliseconds without an answer; questions about one that waits
-  let since = performance.now(), tries = 0, poke = null, started = false;
+  let since = performance.now(), tries = 0, send = null, started = false;
 
   function ask(event) {
-    if (event === "poke") return;
+    if (event === "poke" || event === "begin") return;
     since = performance.now();
     tries = 0;
   }
@@ -25,10 +26,11 @@ window.unilabelPulses = window.unilabelPulses || (() => {
     if (event.target.type === "file") ask("file");
   }, true);
   setInterval(() => {
-    if (!since || !poke || tries >= MOST || performance.now() - since < AFTER) return;
+    if (!since || !send || performance.now() - since < AFTER) return;
+    if (tries >= MOST && started) return;
     since = performance.now();
     tries += 1;
-    poke();
+    send(started || tries % (MOST + 1) ? "poke" : "begin", {});
   }, 500);
-  return { ask, answered, use: (trigger) => { poke = () => trigger("poke", {}); } };
+  return { ask, answered, use: (trigger) => { send = trigger; } };
 })();
