@@ -157,26 +157,6 @@ def test_an_answer_that_gets_lost_is_asked_for(browser: Any, server: Any, tmp_pa
     assert asked == []  # nothing is open, so nothing is asked for
 
 
-def test_a_first_question_that_gets_lost_is_asked_again(browser: Any, server: Any) -> None:
-    """The server never heard of it, so that no other question brings its answer."""
-    context = browser.new_context()
-    lost: list[str] = []
-
-    def lose(route: Any) -> None:
-        lost.append(route.request.url)
-        route.fulfill(json={"event_id": f"lost{len(lost)}"})
-
-    context.route("**/queue/join?*", lose)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(server.url)
-    page.wait_for_selector("#viewer .ul-host", state="attached")
-    page.wait_for_timeout(3000)
-    assert lost
-    context.unroute("**/queue/join?*")
-    page.wait_for_selector("#viewer .ul-panels[data-run]")
-
-
 def _predicting(page: Any, folder: Path) -> None:
     page.locator("#picture input[type=file]").set_input_files(wide_photo(folder / "wide.png"))
     page.wait_for_selector("#viewer .ul-busy")

@@ -100,7 +100,7 @@ def viewer(elem_id: str) -> gr.HTML:
 
 
 def more_maps(elem_id: str) -> gr.HTML:
-    """Invisible: hands its value, further maps, to the viewer; its events: ``poke``, ``begin``."""
+    """Invisible: hands its value, further label maps, to the viewer; its event is ``poke``."""
     return component(own_text("more.js"), "unilabelMore", elem_id)
 
 

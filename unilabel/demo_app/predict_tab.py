@@ -159,15 +159,12 @@ def predict_tab(
             js=BUSY,
             **{**MODEL, "show_progress": "hidden"},
         ),
-        *(
-            event(
-                begin,
-                [state, *inputs, address],
-                [state, picker, view, space],
-                js=ADDRESS,
-                **QUIET,
-            )
-            for event in (page.load, maps.begin)  # the latter where the former got lost
+        page.load(
+            begin,
+            [state, *inputs, address],
+            [state, picker, view, space],
+            js=ADDRESS,
+            **QUIET,
         ),
         tab.select(again, [state, *inputs], [state, view], **QUIET),
         # Gradio's "input" event fires twice for one choice in a dropdown

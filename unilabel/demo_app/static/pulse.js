@@ -1,14 +1,13 @@
 // Finds answers that got lost: window.unilabelPulses {ask, answered, use}, one for the page. Gradio
 // ends the stream of answers when no question is open; one that is asked in this moment waits for the
 // next question, which opens the stream again. "poke" is such a question, asked while another waits.
-// Where none helps and the page has shown nothing yet, "begin" asks for its first answer again.
 window.unilabelPulses = window.unilabelPulses || (() => {
   "use strict";
   const AFTER = 4000, MOST = 5; // milliseconds without an answer; questions about one that waits
-  let since = performance.now(), tries = 0, send = null, started = false;
+  let since = performance.now(), tries = 0, poke = null, started = false;
 
   function ask(event) {
-    if (event === "poke" || event === "begin") return;
+    if (event === "poke") return;
     since = performance.now();
     tries = 0;
   }
@@ -26,11 +25,10 @@ window.unilabelPulses = window.unilabelPulses || (() => {
     if (event.target.type === "file") ask("file");
   }, true);
   setInterval(() => {
-    if (!since || !send || performance.now() - since < AFTER) return;
-    if (tries >= MOST && started) return;
+    if (!since || !poke || tries >= MOST || performance.now() - since < AFTER) return;
     since = performance.now();
     tries += 1;
-    send(started || tries % (MOST + 1) ? "poke" : "begin", {});
+    poke();
   }, 500);
-  return { ask, answered, use: (trigger) => { send = trigger; } };
+  return { ask, answered, use: (trigger) => { poke = () => trigger("poke", {}); } };
 })();
