@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from dataclasses import replace
@@ -10,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 pytest.importorskip("detectron2")
 
@@ -25,13 +25,7 @@ pytestmark = pytest.mark.d2
 
 @pytest.fixture(scope="module")
 def demo() -> ModuleType:
-    path = Path(__file__).parents[2] / "demo/predict.py"
-    spec = importlib.util.spec_from_file_location("demo_predict", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("demo/predict.py")
 
 
 @pytest.fixture

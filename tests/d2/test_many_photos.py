@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 pytest.importorskip("detectron2")
 
@@ -27,12 +27,7 @@ PREDICT = Path(__file__).parents[2] / "demo/predict.py"
 
 @pytest.fixture(scope="module")
 def demo() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo_predict_many", PREDICT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("demo/predict.py")
 
 
 def test_links_of_a_folder_are_followed_once_not_for_every_photo(

@@ -17,7 +17,7 @@ from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.core.typed_relations import TypedRelation
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine.node_selection import NodeProposal
-from unilabel.engine.taxonomy import with_typed_relations
+from unilabel.engine.typed_relations import with_typed_relations
 
 pytestmark = pytest.mark.d2
 WORDS = ("Human beings with their clothes: children and adults.", "")

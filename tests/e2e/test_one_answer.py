@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import io
 import json
 import re
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scripts import load_script
 
 pytest.importorskip("detectron2")
 
@@ -33,7 +33,6 @@ from unilabel.submission.label_table import learned_table
 from unilabel.submission.labeller import Labeller
 from unilabel.submission.void import VoidPolicy
 
-ROOT = Path(__file__).parents[2]
 DATASET = "toy_city"
 Answer = NDArray[np.int64]
 MODELS = ["native", "resized", "enlarged", "logit_sum", "heads", "aligned"]
@@ -93,10 +92,7 @@ def from_array(weights: Path, folder: Path, space: str) -> Answer:
 
 def script(path: str) -> ModuleType:
     """A program of the repository as a module: seconds less than a process of its own."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(path)
 
 
 def command_line(weights: Path, folder: Path, space: str) -> Answer:

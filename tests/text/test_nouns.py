@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
+from scripts import load_script
 
 from unilabel.text.nouns import Nouns, load_nouns
 
@@ -82,7 +79,6 @@ def test_singular(plural, word):
     assert load_nouns().singular(plural) == word
 
 
-PACK = Path(__file__).parents[2] / "packaging" / "wordnet" / "pack.py"
 DATA = """\
   1 licence
 00000001 03 n 01 physical_entity 0 001 ~ 00000002 n 0000 | what exists
@@ -102,10 +98,7 @@ virtue n 1 0 1 0 00000005
 
 
 def test_pack_reads_the_form_of_wordnet(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("pack_wordnet", PACK)
-    pack = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "pack_wordnet", pack)
-    spec.loader.exec_module(pack)
+    pack = load_script("packaging/wordnet/pack.py")
     (tmp_path / "data.noun").write_text(DATA)
     (tmp_path / "index.noun").write_text(INDEX)
     synsets = pack.read_synsets(tmp_path / "data.noun")

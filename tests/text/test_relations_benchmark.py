@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from scripts import load_script
 
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.core.relations import RelationTruth
@@ -20,11 +19,7 @@ CLASSES = {"a": ["sofa", "swivel chair", "sky"], "b": ["sofas", "chair", "cloud"
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location("relations_benchmark", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["relations_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/relations.py")
 
 
 def relation(a, b, kind):

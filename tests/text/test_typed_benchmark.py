@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from scripts import load_script
 
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.core.typed_relations import TypedRelation
 from unilabel.core.unified_space import UnifiedLabelSpace
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "typed_relations.py"
 WORDS = ("People with their clothes.", "")
 SPACES = LabelSpaceSet(
     [
@@ -29,13 +27,7 @@ SPACES = LabelSpaceSet(
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("typed_benchmark", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["typed_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/typed_relations.py")
 
 
 def pair(a: str, b: str, kind: str) -> dict:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from scripts import load_script
 
 pytest.importorskip("detectron2")
 
@@ -27,11 +26,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("analyze_model", ROOT / "tools/analyze_model.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look it up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/analyze_model.py")
 
 
 def test_report_of_seven_datasets(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

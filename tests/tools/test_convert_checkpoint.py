@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import pickle
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from scripts import load_script
 from torch import Tensor
 
 pytest.importorskip("detectron2")
@@ -39,10 +39,7 @@ SMALL, LARGE = "hrnet_w18_small", "hrnet_w48"
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("convert", ROOT / "tools/convert_checkpoint.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/convert_checkpoint.py")
 
 
 def filled(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:

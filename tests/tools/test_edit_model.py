@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from scripts import load_script
 
 pytest.importorskip("detectron2")
 
@@ -17,10 +17,7 @@ from unilabel.engine.checkpoint import load_file
 from unilabel.engine.loading import load_model
 
 pytestmark = pytest.mark.d2
-TOOL = Path(__file__).parents[2] / "tools/edit_model.py"
-spec = importlib.util.spec_from_file_location("edit_model", TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = load_script("tools/edit_model.py")
 
 
 @pytest.fixture

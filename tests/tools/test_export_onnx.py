@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from scripts import load_script
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -35,11 +34,7 @@ WEIGHTS = str(ROOT / "demo/assets/toy_model.pth")
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("export_onnx", ROOT / "tools/export_onnx.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/export_onnx.py")
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import load_script
 
 from unilabel.core.synthetic import toy_relations
 from unilabel.core.typed_relations import TypedRelation
@@ -15,13 +15,7 @@ from unilabel.core.unified_space import UnifiedLabelSpace
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    path = Path(__file__).parents[2] / "tools/inspect_label_space.py"
-    spec = importlib.util.spec_from_file_location("inspect_label_space", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/inspect_label_space.py")
 
 
 @pytest.fixture

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 pytest.importorskip("detectron2")
 
@@ -19,17 +18,12 @@ from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.predictor import build_predictor
 
 pytestmark = pytest.mark.d2
-ROOT = Path(__file__).parents[2]
 FAST = ["--encoder", "hashed", "DATALOADER.NUM_WORKERS", "0"]
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("map_unseen", ROOT / "tools/map_unseen.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look it up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/map_unseen.py")
 
 
 @pytest.fixture(scope="module")

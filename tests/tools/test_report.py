@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 from unilabel.core.label_space import LabelSpace
 from unilabel.core.unified_space import UnifiedLabelSpace
@@ -19,13 +19,7 @@ NASTY = '</script><img src="http://example.org/x" onerror=alert(1)>'
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
     pytest.importorskip("detectron2")
-    path = Path(__file__).parents[2] / "tools/report.py"
-    spec = importlib.util.spec_from_file_location("report_tool", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/report.py")
 
 
 def is_self_contained(page: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from types import ModuleType
 
 import pytest
 from detectron2.config import CfgNode
+from scripts import load_script
 
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
@@ -23,11 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _load(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(path)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpaceSet
+from unilabel.core.relations import TYPES as RELATION_TYPES
 
 __all__ = [
     "ClassName",
@@ -30,7 +31,7 @@ __all__ = [
 
 ClassName = tuple[str, str]  # dataset, class
 # "none": a person says that two classes are unrelated, whatever the evidence
-TYPES = ("equal", "subset", "superset", "overlap", "none")
+TYPES = (*RELATION_TYPES, "none")
 FLIPPED = {"subset": "superset", "superset": "subset"}
 REASONS = ("kind", "part", "")
 SOURCES = ("learned", "text", "human")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unilabel.editing.parts import Parts, edited
-from unilabel.engine.taxonomy import with_typed_relations
+from unilabel.engine.typed_relations import with_typed_relations
 
 
 def find_relations(parts: Parts) -> Parts:

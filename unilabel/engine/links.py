@@ -152,8 +152,8 @@ def check_finite(soft: Tensor, label_spaces: LabelSpaceSet, iteration: int) -> N
     column = int((~torch.isfinite(soft)).any(0).nonzero()[0])
     raise UniLabelError(
         f"the edges of the label graph are not finite at iteration {iteration} (first at "
-        f"{label_spaces.label_names()[column]}); lower GRAPH.LR and "
-        "GRAPH.EDGE_LR, then --resume."
+        f"{label_spaces.label_names()[column]}); lower GRAPH.LR and GRAPH.EDGE_LR, then "
+        "--resume."
     )
 
 

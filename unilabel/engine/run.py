@@ -41,9 +41,9 @@ from unilabel.engine.expected import check_expectations, verify_results
 from unilabel.engine.hooks import CheckpointHook, ProgressHook
 from unilabel.engine.loading import load_model
 from unilabel.engine.progress import ProgressLine
-from unilabel.engine.taxonomy import with_typed_relations
 from unilabel.engine.token_cache import use_token_cache
 from unilabel.engine.trainer import UniLabelTrainer
+from unilabel.engine.typed_relations import with_typed_relations
 from unilabel.engine.validation import ValidationHook
 from unilabel.engine.warm_start import read_start, start_from
 from unilabel.modeling.meta_arch import UniLabelSegmentor
