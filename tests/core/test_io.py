@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, read_json, write_json
+from unilabel.core.io import atomic_path, read_json, remove_unfinished, write_json
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -49,6 +49,25 @@ def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> No
         write_half()
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_only_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    left = [f"{place}.x.png.{pid}.tmp" for place in ("", "a/", "a/b/") for pid in (1, 99)]
+    theirs = [".x.png.tmp", "x.png.1.tmp", "a/.notes.tmp", "a/b/photo.tmp", ".1.tmp", "x.png"]
+    for name in [*left, *theirs]:
+        (tmp_path / name).touch()
+
+    def names() -> set[str]:
+        return {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+
+    remove_unfinished(tmp_path / "missing")
+    remove_unfinished(tmp_path, "*.json")
+    assert names() == {*left, *theirs}
+    remove_unfinished(tmp_path, "x.*")
+    assert names() == {*left[2:], *theirs}
+    remove_unfinished(tmp_path, "**/*")
+    assert names() == set(theirs)
 
 
 def test_full_disk_is_reported_and_the_old_file_kept(tmp_path: Path, monkeypatch) -> None:

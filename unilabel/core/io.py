@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from unilabel.core.errors import UniLabelError
 
 MAX_JSON_BYTES = 64 * 2**20
+_UNFINISHED = re.compile(r"\..+\.[0-9]+\.tmp")  # a name that atomic_path gives
 
 
 @contextmanager
@@ -44,6 +46,23 @@ def atomic_path(path: str | os.PathLike[str], flush: bool = True) -> Iterator[Pa
     finally:
         with suppress(OSError):  # the folder itself may be missing or no folder
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: str | os.PathLike[str], pattern: str = "*") -> None:
+    """Remove what killed processes left of files that :func:`atomic_path` wrote in ``folder``.
+
+    To be called by whoever owns the folder, before it writes: a file of a living process would be
+    taken too.
+
+    Args:
+        folder: where to look; need not exist.
+        pattern: names of the files that were written, as a glob, with folders if it has any:
+            ``**/*`` is everything below.
+    """
+    parent, name = os.path.split(pattern)
+    for path in Path(folder).glob(os.path.join(parent, f".{name}.*.tmp")):
+        if _UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _cure(error: OSError, target: Path) -> str:

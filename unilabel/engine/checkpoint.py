@@ -13,7 +13,13 @@ import torch
 from detectron2.config import CfgNode
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, file_digest, read_json, write_json
+from unilabel.core.io import (
+    atomic_path,
+    file_digest,
+    read_json,
+    remove_unfinished,
+    write_json,
+)
 from unilabel.core.unified_space import MAX_UNIFIED, UnifiedLabelSpace
 
 if TYPE_CHECKING:
@@ -156,9 +162,8 @@ class CheckpointKeeper:
         """Half-written files of killed processes, once: months of kills must not fill the disk."""
         if self._clean:
             return
-        for pattern in (".model_*.pth.*.tmp", f".{LAST}.*.tmp"):
-            for path in self.folder.glob(pattern):
-                path.unlink(missing_ok=True)
+        for pattern in ("model_*.pth", LAST):
+            remove_unfinished(self.folder, pattern)
         self._clean = True
 
     def load_newest(self) -> dict[str, Any] | None:

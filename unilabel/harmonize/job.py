@@ -18,7 +18,7 @@ import torch
 
 from unilabel import __version__
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import read_json, write_json
+from unilabel.core.io import read_json, remove_unfinished, write_json
 from unilabel.data.parallel import run_parallel
 from unilabel.data.shards import Shard
 from unilabel.harmonize.labelling import Labeller
@@ -194,9 +194,7 @@ class HarmonizeJob:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write ``classes.json`` and ``harmonize.json``; the records go."""
-        for place in (".", "images/*", "labels/*", "confidence/*"):
-            for stale in self.output.glob(f"{place}/.*.tmp"):
-                stale.unlink()  # of processes that were killed
+        remove_unfinished(self.output, "**/*")
         name = self.output.resolve().name.lstrip(".") or "harmonized"
         write_json(self.output / "classes.json", self.labeller.target.to_dict(name))
         write_json(self.output / RESULT, {"settings": self.settings, **result})

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, read_json, write_json
+from unilabel.core.io import atomic_path, read_json, remove_unfinished, write_json
 from unilabel.core.label_space import IGNORE
 from unilabel.data.parallel import run_parallel
 from unilabel.importers.plan import Options
@@ -178,6 +178,7 @@ def _run(prepared: Prepared, stage: Path) -> list[Outcome]:
         stage.mkdir(parents=True, exist_ok=True)
         with open(journal, "a", encoding="utf-8") as file:
             _lock(file, stage)
+            remove_unfinished(stage, "**/*")
             done = _read_journal(journal, prepared.fingerprint)
             if done is None:  # of another import, or the first run
                 for part in ("images", "labels"):
@@ -185,6 +186,8 @@ def _run(prepared: Prepared, stage: Path) -> list[Outcome]:
                 file.truncate(0)
                 file.write(json.dumps(prepared.fingerprint) + "\n")
                 done = {}
+            elif not journal.read_bytes().endswith(b"\n"):  # killed within a line
+                file.write("\n")
             for number, outcome in _convert_all(prepared, stage, done):
                 if outcome.error:
                     raise UniLabelError(outcome.error)

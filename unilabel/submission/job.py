@@ -20,7 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, file_digest, read_json, write_json
+from unilabel.core.io import (
+    atomic_path,
+    file_digest,
+    read_json,
+    remove_unfinished,
+    write_json,
+)
 from unilabel.data.images import read_image
 from unilabel.data.shards import Shard
 from unilabel.submission.archive import write_archive
@@ -173,8 +179,8 @@ class SubmissionJob:
             write_json(state, self._state())
         self._results().mkdir(parents=True, exist_ok=True)
         if not beside:
-            for stale in (*self.work.glob(".*.tmp"), *self._results().glob(".*.tmp")):
-                stale.unlink()  # half-written by a process that was killed
+            for folder in (self.work, self._results()):
+                remove_unfinished(folder)
         return sum(self._result(frame).is_file() for frame in self.mine)
 
     @property
