@@ -298,3 +298,18 @@ def test_texts_of_a_label_space_are_never_markup(
     visit.page.wait_for_selector("#review .ul-card")
     assert visit.page.evaluate("window.bad === undefined")
     visit.check()
+
+
+def test_an_overtaken_answer_is_not_shown(browser: Any, server: Any, tmp_path: Path) -> None:
+    """Answers can arrive in another order than they were given in."""
+    page = (visit := Visit(browser, server.url, 1440, "overtaken", tmp_path)).page
+    visit.next_run("viewer", "")
+    run, pixels = visit.run("viewer"), visit.pixels("viewer")
+    late = """run => document.querySelector("#viewer .ul-host").unilabel.update(
+        { run, notes: [["info", "Choose a picture."]], image: "", panels: [] })"""
+    for older in (int(run) - 1, int(run)):
+        page.evaluate(late, older)
+    assert "Choose a picture." not in page.locator("#viewer").inner_text()
+    assert (visit.run("viewer"), visit.pixels("viewer")) == (run, pixels)
+    page.evaluate(late, int(run) + 1)
+    assert "Choose a picture." in page.locator("#viewer").inner_text()

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +53,25 @@ def test_answer_holds_what_the_predictor_says(engine: Engine, session: Session) 
         assert sum(entry["share"] for entry in panel["entries"]) == pytest.approx(1)
         shares = [entry["share"] for entry in panel["entries"]]
         assert shares == sorted(shares, reverse=True)
+
+
+def test_selecting_the_tab_answers_only_what_was_edited(engine: Engine, tmp_path: Path) -> None:
+    """Gradio selects the first tab when the page starts, while the first answer is on its way."""
+    from unilabel.demo_app.page import build_page
+
+    page = build_page(engine, Inbox(str(tmp_path)))
+    named = {f.fn.__name__: f.fn for f in page.fns.values() if f.fn is not None}
+    begin, again = named["begin"], named["again"]
+    options = ("unified", actions.NONE, -1, False)
+    assert again(None, *options)[1] == gr.skip()
+    session, _, shown, _ = begin(None, *options, "")
+    assert json.loads(shown)["panels"]
+    assert again(session, *options)[1] == gr.skip()
+    assert session.review is not None
+    session.review.rename(0, "another name")
+    payload = json.loads(again(session, *options)[1])
+    assert payload["run"] > json.loads(shown)["run"]
+    assert again(session, *options)[1] == gr.skip()
 
 
 def test_names_in_the_other_datasets(engine: Engine, session: Session) -> None:

@@ -26,11 +26,12 @@ MAX_PICTURES = 32  # number of them
 _QUIET = 2.0  # seconds after a request in which visitors have the processor for themselves
 _MOST_PATIENCE = 10.0  # seconds: with many visitors the background goes on, too
 
-_runs = itertools.count(1)
+# Pages keep the answer with the highest number, also over a restart of the server.
+_runs = itertools.count(time.time_ns() // 1_000_000)
 
 
 def next_run() -> int:
-    """A number that tells an answer from the one before."""
+    """A number higher than that of every answer before."""
     return next(_runs)
 
 

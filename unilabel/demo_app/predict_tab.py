@@ -87,7 +87,8 @@ def predict_tab(
 
     def again(session: Session | None, *values: Any) -> tuple[Any, ...]:
         session = _options(engine, session, values)
-        if session.shown == session.asked():
+        # Gradio selects the tab when the page starts, too: its first answer is on its way then.
+        if session.shown in (None, session.asked()):
             return session, gr.skip()  # nothing was edited meanwhile
         return session, actions.answer(engine, session, values[:2])
 

@@ -7,7 +7,7 @@ function unilabelViewer(host, trigger) {
   const { make, percent, dot } = unilabelDom, { load, save } = unilabelFiles();
   const painting = unilabelPainting();
   const HINT = "Point at the picture, or tap it, to see what a pixel is.";
-  let payload = null, sequence = 0, image = null, shown = [], wanted = null, waiting = null;
+  let payload = null, newest = 0, image = null, shown = [], wanted = null, waiting = null;
   let panels = []; // what is shown: {map, canvas, frame, layer, mark, info, legend, node}
   const maps = new Map(); // label space -> decoded label map
   const view = { opacity: 0.6, only: null, differ: false, wipe: false, at: 0.5 };
@@ -256,13 +256,14 @@ function unilabelViewer(host, trigger) {
   }
 
   async function update(next) {
-    const turn = ++sequence;
+    if (next.run <= newest) return undefined; // overtaken on its way by a later answer
+    newest = next.run;
     notes.replaceChildren(...(next.notes || []).map(([kind, text]) => make("div",
       { class: `ul-note ul-${kind === "error" ? "error" : kind === "warning" ? "warning" : "info"}` },
       text)));
     if (!next.image) return idle("");
     const [photo, ...decoded] = await Promise.all([load(next.image), ...next.panels.map(decode)]);
-    if (turn !== sequence) return undefined; // a newer answer came while this one was being decoded
+    if (next.run !== newest) return undefined; // a newer answer came while this one was being decoded
     const other = !payload || payload.key !== next.key;
     payload = next;
     image = photo;
@@ -323,6 +324,6 @@ function unilabelViewer(host, trigger) {
     say(text);
   }
 
-  host.unilabel = { show, add, busy, idle, zoom };
+  host.unilabel = { update, show, add, busy, idle, zoom };
   return { update };
 }
