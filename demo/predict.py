@@ -31,6 +31,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from unilabel.data.shards import SHARD_HELP, Shard
 
@@ -112,7 +113,14 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 from PIL import Image  # noqa: E402
 
 from unilabel.core.errors import UniLabelError  # noqa: E402
-from unilabel.core.io import atomic_path, write_json  # noqa: E402
+from unilabel.core.io import (  # noqa: E402
+    atomic_path,
+    file_digest,
+    read_json,
+    remove_unfinished,
+    write_json,
+)
+from unilabel.core.settings import require_same_settings  # noqa: E402
 from unilabel.data.headers import MAX_PIXELS, read_bytes  # noqa: E402
 from unilabel.data.images import ImageReader  # noqa: E402
 from unilabel.demo_app.inputs import CLASS_LIST, RealPaths, find_images  # noqa: E402
@@ -120,6 +128,9 @@ from unilabel.demo_app.outputs import class_list, label_png, prediction_record  
 from unilabel.demo_app.weights import find_weights  # noqa: E402
 from unilabel.predictor import Prediction, UniLabelPredictor, build_predictor  # noqa: E402
 from unilabel.visual.overlay import Image8, overlay, with_legend  # noqa: E402
+
+SETTINGS = ".predict.json"
+ANSWER_OPTIONS = ("space", "mapping", "opacity", "short_side", "image_scale", "tta", "window")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,14 +148,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
         if args.finish:
+            remove_unfinished(args.output, "**/*")
             return finish(images, folders.values())
-        images = dict(Shard.parse(args.shard).of(list(images.items())))
+        shard = Shard.parse(args.shard)
+        settings = settings_of(args)
+        require_same(args, settings)
+        images = dict(shard.of(list(images.items())))
         if args.resume:
+            if shard.count == 1:
+                remove_unfinished(args.output, "**/*")
             images = left_to_do(images, list(folders.values()))
             if not images:
                 return 0
         predictor = build_predictor(find_weights(args.weights), args.device)
         bound = {name: bind(predictor, name) for name in folders}
+        write_json(Path(args.output) / SETTINGS, settings)
         failed = predict_all(args, images, bound, folders)
     except UniLabelError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -153,6 +171,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {failed} of {len(images)} images failed, see above.", file=sys.stderr)
         return 2
     return 0
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the results depend on, with digests of the files among it."""
+    named = [args.mapping or "", *args.space]
+    files = [s for name in named for s in (name, name.rpartition(":")[0]) if Path(s).is_file()]
+    return {
+        "--weights": file_digest(find_weights(args.weights)),
+        **{f"--{name.replace('_', '-')}": getattr(args, name) for name in ANSWER_OPTIONS},
+        **{file: file_digest(file) for file in files},
+    }
+
+
+def require_same(args: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    """What is added to results that are there must be made alike.
+
+    Raises:
+        UniLabelError: they were made with other settings.
+    """
+    file = Path(args.output) / SETTINGS
+    if file.is_file() and (args.resume or Shard.parse(args.shard).count > 1):
+        old = read_json(file)
+        old = old if isinstance(old, dict) else {}
+        require_same_settings(old, settings, args.output, "choose another --output")
 
 
 def result_of(folder: Path, name: str) -> Path:

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scripts import load_script
 
@@ -219,6 +220,48 @@ def test_shards_write_what_one_run_writes(
     assert whole == parts
     assert run("parts", "--shard", "3/2") == 2
     assert "expected I/N" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--tta"], "(--tta)"),
+        (["--short-side", "40", "--opacity", "0.5"], "(--opacity, --short-side)"),
+        (["--space", "{space}"], "(--space)"),
+        (["--weights", "{model}"], "(--weights)"),
+    ],
+)
+def test_resume_does_not_mix_answers(
+    demo: ModuleType,
+    toy_weights: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    options: list[str],
+    named: str,
+) -> None:
+    out = tmp_path / "out"
+    base = ["--input", str(photos), "--output", str(out)]
+    assert demo.main(["--weights", str(toy_weights), *base]) == 0
+    half = out / ".scene0.png.77.tmp"  # of a process that was killed
+    half.write_bytes(b"half")
+    (out / "scene0.json").unlink()
+    assert demo.main(["--weights", str(toy_weights), *base, "--resume"]) == 0
+    assert not half.exists()
+    capsys.readouterr()
+    other = tmp_path / "other.pth"
+    content = torch.load(toy_weights, weights_only=True)
+    torch.save({**content, "iteration": -1}, other)
+    filled = [o.format(space="toy_fine", model=other) for o in options]
+    weights = [] if "--weights" in filled else ["--weights", str(toy_weights)]
+    before = {p: p.read_bytes() for p in out.iterdir()}
+    for more in ("--resume", "--shard=1/2"):
+        assert demo.main([*weights, *base, *filled, more]) == 2
+        error = capsys.readouterr().err
+        assert f"made with other settings {named}" in error
+        assert "choose another --output" in error
+    assert {p: p.read_bytes() for p in out.iterdir()} == before
+    assert demo.main([*weights, *base, *filled]) == 0  # all of them anew
 
 
 def test_more_than_255_labels_need_16_bit(tmp_path: Path) -> None:

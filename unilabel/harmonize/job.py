@@ -19,6 +19,7 @@ import torch
 from unilabel import __version__
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import read_json, remove_unfinished, write_json
+from unilabel.core.settings import require_same_settings
 from unilabel.data.parallel import run_parallel
 from unilabel.data.shards import Shard
 from unilabel.harmonize.labelling import Labeller
@@ -230,9 +231,4 @@ def _digest(names: Sequence[str]) -> str:
 def _require_same(old: Any, settings: dict[str, Any], where: str) -> None:
     if not isinstance(old, dict) or old.get("schema") != SCHEMA:
         raise UniLabelError(f"{where} is no file of this program; name another --output.")
-    other = sorted(k for k in old.keys() | settings.keys() if old.get(k) != settings.get(k))
-    if other:
-        raise UniLabelError(
-            f"the results in the output were made with other settings ({', '.join(other)}); run "
-            "with the same ones, or name another --output."
-        )
+    require_same_settings(old, settings, "the output", "name another --output")

@@ -27,6 +27,7 @@ from unilabel.core.io import (
     remove_unfinished,
     write_json,
 )
+from unilabel.core.settings import require_same_settings
 from unilabel.data.images import read_image
 from unilabel.data.shards import Shard
 from unilabel.submission.archive import write_archive
@@ -310,14 +311,8 @@ def _require_same(old: Any, settings: dict[str, Any], contents: dict[str, str], 
     if not all(isinstance(part, dict) for part in parts):
         raise UniLabelError(f"{work / _STATE} is no job of this program; remove {work}.")
     before, images = parts
-    other = sorted(k for k in before.keys() | settings.keys() if before.get(k) != settings.get(k))
-    if images.keys() != contents.keys():
-        other.append("images")
-    if other:
-        raise UniLabelError(
-            f"the results in {work} were made with other settings ({', '.join(other)}); run with "
-            "the same ones, or remove the folder to start again."
-        )
+    also = [] if images.keys() == contents.keys() else ["images"]
+    require_same_settings(before, settings, str(work), "remove the folder to start again", also)
 
 
 def _shares(report: ArchiveReport, benchmark: Benchmark) -> dict[str, float]:
