@@ -39,11 +39,11 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 
 from unilabel.core.errors import UniLabelError  # noqa: E402
 from unilabel.core.io import write_json  # noqa: E402
+from unilabel.core.relations import WORDS  # noqa: E402
 from unilabel.core.unified_space import UnifiedLabelSpace, class_relations  # noqa: E402
 from unilabel.visual.graph_page import write_graph_page  # noqa: E402
 
 _FLIPPED = {"equal": "equal", "subset": "superset", "superset": "subset", "overlap": "overlap"}
-_KINDS = {"equal": "equal to", "subset": "part of", "superset": "wider than"}
 _WIDEST = 36  # characters of a column
 
 
@@ -149,7 +149,7 @@ def print_report(report: dict[str, Any]) -> None:
     rows = [["class", "is", "class", "unified labels in common"]]
     for relation in relations:
         a, b = (f"{relation[x]['dataset']}:{relation[x]['label']}" for x in "ab")
-        kind = _KINDS.get(relation["type"], "overlapping")
+        kind = WORDS[relation["type"]]
         rows.append([a, kind, b, str(relation["shared"])])
     _print_table(rows)
     _print_beside(report["beside"])
@@ -164,7 +164,7 @@ def _print_beside(relations: list[dict[str, Any]]) -> None:
     for relation in relations:
         a, b = (f"{relation[x]['dataset']}:{relation[x]['label']}" for x in "ab")
         pixels = " ".join(f"{share:.2f}" for share in relation.get("pixels", ())) or "-"
-        kind = _KINDS.get(relation["type"], "overlapping")
+        kind = WORDS[relation["type"]]
         weight = f"{relation['weight']:.2f}"
         rows.append([a, kind, b, relation["why"] or "-", weight, pixels, relation["source"]])
     _print_table(rows)

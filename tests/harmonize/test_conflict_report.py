@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ pytest.importorskip("detectron2")
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet, default_color
 from unilabel.core.synthetic import write_toy_world
+from unilabel.core.typed_relations import TypedRelation
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.folders import folder_source
 from unilabel.data.sources import Sample
@@ -120,6 +122,27 @@ def test_labels_of_one_dataset_alone_are_listed(job, totals) -> None:
     assert bool(alone) == bool(part)
     listed = set(re.findall(r"([^:,>]+) \([^)]*\)", part))
     assert {name.strip() for name in listed} == set(alone)
+
+
+def test_related_classes_without_a_shared_label_are_listed(job, totals) -> None:
+    plain = job.labeller.predictor.label_space
+    evidence = collect(job.labeller, [], workers=1)
+    title = "<h2>Related, but kept apart</h2>"
+    assert title not in make_report(job, plain, totals, evidence).page
+    first, second = plain.label_spaces.names[:2]
+    linked = plain.mapping[first].float().T @ plain.mapping[second].float()
+    one, two = (linked == 0).nonzero()[0].tolist()
+    ends = [
+        (space.name, space.class_names[row])
+        for space, row in zip(plain.label_spaces, (one, two), strict=False)
+    ]
+    space = replace(plain, relations=(TypedRelation(*ends, "overlap", source="human"),))
+    part = make_report(job, space, totals, evidence).page.partition(title)[2]
+    assert "1 pairs of classes are related" in part
+    row = part.partition("<tbody>")[2].partition("</tbody>")[0]
+    assert f"<td>{ends[0][1]} " in row
+    assert "<td>overlaps with</td>" in row
+    assert f"<td>{ends[1][1]} " in row
 
 
 def test_the_page(job, totals, monkeypatch) -> None:

@@ -45,7 +45,7 @@ def test_tables(tool: ModuleType, space_file: Path, capsys: pytest.CaptureFixtur
     text = capsys.readouterr().out
     assert "19 unified labels, 19 in use" in text
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "toy_fine:vegetation equal to toy_idd:vegetation 2" in lines
+    assert "toy_fine:vegetation is equal to toy_idd:vegetation 2" in lines
     assert any(line.startswith("7 barrier barrier") for line in lines)
 
 
@@ -54,7 +54,7 @@ def test_one_dataset_is_read_from_its_side(
 ) -> None:
     assert tool.main([str(space_file), "--dataset", "toy_coarse"]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "toy_coarse:vehicle wider than toy_fine:car 1" in lines
+    assert "toy_coarse:vehicle is wider than toy_fine:car 1" in lines
     table = lines[lines.index("class is class unified labels in common") + 1 :]
     assert table
     assert all(line.startswith("toy_coarse:") for line in table)
@@ -111,7 +111,7 @@ def test_relations_beside_the_links(
     assert "1 relations more of classes without a unified label in common" in text
     (line,) = (x for x in text.splitlines() if x.startswith("toy_coarse:flat") and "0.90" in x)
     assert line.split() == [
-        *("toy_coarse:flat", "wider", "than", "toy_city:person", "part", "0.90"),
+        *("toy_coarse:flat", "is", "wider", "than", "toy_city:person", "part", "0.90"),
         *("0.50", "0.25", "text"),  # read from toy_coarse
     ]
     (entry,) = json.loads(out.read_text())["beside"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,9 @@ from PIL import Image
 from scripts import load_script
 
 from unilabel.core.label_space import LabelSpace
+from unilabel.core.typed_relations import TypedRelation
 from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.visual.page_parts import related_beside
 from unilabel.visual.report_page import DatasetReport, Example, numbers_of, report_html
 
 NASTY = '</script><img src="http://example.org/x" onerror=alert(1)>'
@@ -44,6 +47,27 @@ def test_report_of_the_toy_world(tool: ModuleType, toy_weights: Path, tmp_path: 
         assert text in page
     assert page.count("<section>") == 4
     assert page.count("unified labels</figcaption>") == 4
+
+
+def test_relations_beside_the_links(toy_space: UnifiedLabelSpace) -> None:
+    beside = [
+        TypedRelation(
+            ("toy_city", "person"), ("toy_coarse", "flat"), "subset", "part", "text", 0.9
+        ),
+        TypedRelation(("toy_city", "sky"), ("toy_idd", "drivable"), "none", source="human"),
+    ]
+    space = replace(toy_space, relations=tuple(beside))
+    page = report_html("x", [DatasetReport(s) for s in space.label_spaces], space)
+    assert "1 pairs of classes are related without sharing a unified label" in page
+    titles = {s.name: s.display_name for s in space.label_spaces}
+    row = (
+        f"<td>person <span class='quiet'>{titles['toy_city']}</span></td>"
+        "<td>is part of (part)</td>"
+        f"<td>flat <span class='quiet'>{titles['toy_coarse']}</span></td>"
+    )
+    assert row in page.replace("\n", "")
+    assert "without sharing" not in report_html("x", [], toy_space)
+    assert related_beside(space, {"toy_city": "City", "toy_idd": "IDD"}) == ""
 
 
 @pytest.mark.d2

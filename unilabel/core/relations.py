@@ -18,6 +18,13 @@ from unilabel.core.io import read_json
 from unilabel.core.label_space import LabelSpaceSet
 
 TYPES = ("equal", "subset", "superset", "overlap")
+# How a is related to b, for people: "car is part of vehicle".
+WORDS = {
+    "equal": "is equal to",
+    "subset": "is part of",
+    "superset": "is wider than",
+    "overlap": "overlaps with",
+}
 
 
 @dataclass(frozen=True)

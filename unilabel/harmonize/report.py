@@ -23,7 +23,7 @@ from unilabel.harmonize.evidence import Crop, Evidence, Key, Link, PhotoChooser,
 from unilabel.harmonize.job import HarmonizeJob
 from unilabel.harmonize.report_page import Page
 from unilabel.harmonize.summary import Totals
-from unilabel.visual.page_parts import PAGE, STYLE, table
+from unilabel.visual.page_parts import PAGE, STYLE, related_beside, table
 
 REPORT = "report.html"
 _NO_PHOTOS = (
@@ -127,6 +127,7 @@ def make_report(
         _splits(space, names),
         _bare(bare, page) if evidence.photos else "",
         _alone(space, names, page),
+        _beside(space, names),
         "<h2>Pairs, most pixels first</h2>",
         *sections,
     ]
@@ -212,6 +213,17 @@ def _bare(links: Sequence[Link], page: Page) -> str:
     return (
         "<h2>Links without a picture</h2><p>On the photos looked at they carry no region of some "
         f"size: they may be wrong.</p><p>{html.escape('; '.join(texts))}</p>"
+    )
+
+
+def _beside(space: UnifiedLabelSpace, names: Sequence[str]) -> str:
+    """Related classes that no label joins: harmonising keeps them apart."""
+    listing = related_beside(space, {name: name for name in names})
+    if not listing:
+        return ""
+    return (
+        "<h2>Related, but kept apart</h2><p>Names, dictionary or descriptions say so. Where one "
+        "label should hold both, link them in the demo's Review tab.</p>" + listing
     )
 
 

@@ -7,6 +7,7 @@ import html
 from collections.abc import Sequence
 
 from unilabel.core.label_space import LabelSpace
+from unilabel.core.relations import WORDS
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.harmonize.conflicts import Pair, Side
 from unilabel.harmonize.evidence import CROPS, Crop, Key, Link
@@ -14,13 +15,7 @@ from unilabel.visual.page_parts import class_mark
 
 MOST_BYTES = 24 * 2**20  # of crops in the page
 OPEN = 3  # pairs that are open at first
-_RELATION = {
-    "equal": "is equal to",
-    "subset": "is part of",
-    "superset": "is wider than",
-    "overlap": "overlaps with",
-    "none": "has the name of",
-}
+_RELATION = {**WORDS, "none": "has the name of"}
 
 
 class Page:

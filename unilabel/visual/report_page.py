@@ -16,18 +16,21 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unilabel.core.label_space import LabelSpace
+from unilabel.core.relations import WORDS
 from unilabel.core.unified_space import UnifiedLabelSpace, class_relations
 from unilabel.visual.fonts import ID_NOTE, drawable, drawable_names
 from unilabel.visual.graph_page import graph_data, graph_script, script_json, static_text
-from unilabel.visual.page_parts import PAGE, STYLE, bar, class_mark, picture_url, table
+from unilabel.visual.page_parts import (
+    PAGE,
+    STYLE,
+    bar,
+    class_mark,
+    picture_url,
+    related_beside,
+    table,
+)
 
 _MISTAKES = 12  # confusions that are listed of a dataset
-_KINDS = {
-    "equal": "is equal to",
-    "subset": "is part of",
-    "superset": "is wider than",
-    "overlap": "overlaps with",
-}
 
 
 @dataclass(frozen=True)
@@ -136,32 +139,13 @@ def _relations(space: UnifiedLabelSpace) -> str:
             f"{html.escape(titles[relation[end]['dataset']])}</span>"
             for end in "ab"
         ]
-        rows.append((ends[0], _KINDS[relation["type"]], ends[1]))
-    numbers = ", ".join(f"{counts[kind]} {kind}" for kind in _KINDS if counts[kind])
+        rows.append((ends[0], WORDS[relation["type"]], ends[1]))
+    numbers = ", ".join(f"{counts[kind]} {kind}" for kind in WORDS if counts[kind])
     listing = table(("class", "", "class"), rows)
     return (
         f"<h2>Relations of the datasets' classes</h2><p>{len(relations)} pairs of classes share a "
         f"unified label: {numbers or 'none'}.</p><details><summary>All pairs</summary>{listing}"
-        "</details>" + _beside(space, titles)
-    )
-
-
-def _beside(space: UnifiedLabelSpace, titles: Mapping[str, str]) -> str:
-    """Relations of classes that share no unified label; nothing if there are none."""
-    rows = []
-    for relation in space.beside():
-        ends = [
-            f"{html.escape(label)} <span class='quiet'>{html.escape(titles[dataset])}</span>"
-            for dataset, label in (relation.a, relation.b)
-        ]
-        words = f"{_KINDS[relation.type]} {relation.why and f'({relation.why})'}"
-        rows.append((ends[0], words, ends[1], f"{relation.weight:.2f}"))
-    if not rows:
-        return ""
-    listing = table(("class", "", "class", "confidence"), rows, (3,))
-    return (
-        f"<p>{len(rows)} pairs more are related without sharing one.</p><details><summary>These "
-        f"pairs</summary>{listing}</details>"
+        "</details>" + related_beside(space, titles)
     )
 
 
