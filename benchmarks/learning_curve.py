@@ -28,6 +28,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from curve_scratch import SCRATCH, train_cell
 from curve_table import plot, table
 
 from unilabel.adding.base import Base, read_base
-from unilabel.adding.choice import FINAL_PIXELS, KINDS, Start, choose, fit
+from unilabel.adding.choice import FINAL_PIXELS, KINDS, Start, choose, fit_mean, weighted
 from unilabel.adding.fit import Reading
 from unilabel.adding.job import read_source, text_scores
 from unilabel.adding.learn import fit_options, learn
@@ -167,15 +168,16 @@ def linear_head(base: Base, data: Embedded, photos: LabelledPhotos, draw: int) -
     begin = Start(torch.zeros(classes, dim), torch.eye(classes, dtype=torch.bool))
     options = fit_options(base.cfg)
     tried = choose(photos.pixels, classes, lambda _: begin, options, draw)
-    best = next(c for c in tried if c.kind == KINDS[-1])
-    found: Reading = fit(photos.pixels.thinned(FINAL_PIXELS, draw), begin, best, options)
+    own = [c for c in tried if c.kind == KINDS[-1]]
+    ways = [replace(own[0], weight=1.0)] if own[0].score is None else weighted(own)
+    found: Reading = fit_mean(photos.pixels.thinned(FINAL_PIXELS, draw), begin, ways, options)
     seconds = time.process_time() - start
     present = photos.pixels.counts(classes) > 0  # a class that it never saw has no classifier
     links = begin.links & present
     return {
         "miou": data.score(found.rows, found.bias, links),
         "seconds": seconds,
-        "choice": [best.kind, best.penalty, best.score],
+        "choice": [ways[0].kind, ways[0].penalty, ways[0].score],
     }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from unilabel.adding.choice import Choice, Start, choose, fit
+from unilabel.adding.choice import Choice, Start, choose, fit, fit_mean, weighted
 from unilabel.adding.fit import FitOptions, Pixels, fit_new_rows, fit_reading
 
 DIM, NODES = 5, 6
@@ -110,6 +113,8 @@ def test_the_nearest_choice_is_taken_where_the_model_is_right() -> None:
     assert choices[0].kind == "near"
     assert len(choices) == 10
     assert all(choice.score is not None for choice in choices)
+    assert sum(choice.weight for choice in choices) == pytest.approx(1)
+    assert choices[0].weight == max(choice.weight for choice in choices)
 
 
 def test_what_begins_a_fold_has_not_seen_what_is_left_out() -> None:
@@ -130,6 +135,44 @@ def test_one_group_leaves_nothing_to_compare() -> None:
     pixels, rows = make_pixels(50, groups=1)
     choices = choose(pixels, 3, lambda _: Start(rows, LINKS), FitOptions(), 0)
     assert all(choice.score is None for choice in choices)
+    assert [choice.weight for choice in choices] == [1.0] + [0.0] * 9
+
+
+@pytest.mark.parametrize("mode", ["probability_sum", "logit_sum"])
+def test_own_rows_read_the_same_as_rows_of_unified_labels(mode) -> None:
+    """Classes of one and of several unified labels, and one without pixels."""
+    pixels, rows = make_pixels(300, groups=6)
+    pixels = pixels.select(pixels.labels != 2)
+    own = Choice("own", 0.01)
+    start = Start(rows, LINKS)
+    alone = fit(pixels, start, own, FitOptions(mode))
+    mean = fit_mean(pixels, start, [own], FitOptions(mode))
+    first = start.of("own", pixels.counts(3) > 0)[1]
+    expected = alone.scores(pixels.embeddings, first, mode)
+    found = mean.scores(pixels.embeddings, start.links, mode)
+    torch.testing.assert_close(found[:, :2], expected[:, :2])
+    assert torch.equal(found.argmax(1), expected.argmax(1))
+
+
+def test_the_mean_lies_between_the_choices() -> None:
+    pixels, rows = make_pixels(300, groups=6)
+    start = Start(rows, LINKS)
+    choices = choose(pixels, 3, lambda _: start, FitOptions(), 0)
+    near = [replace(c, weight=0.5) for c in choices if c.kind == "near"][:2]
+    one, two = (fit(pixels, start, choice, FitOptions()) for choice in near)
+    mean = fit_mean(pixels, start, near, FitOptions())
+    torch.testing.assert_close(mean.rows, (one.rows + two.rows) / 2)
+    torch.testing.assert_close(mean.bias, (one.bias + two.bias) / 2)
+    assert torch.equal(mean.heard, one.heard)
+
+
+def test_weights_fade_with_the_score() -> None:
+    scores = {("near", 0.1): 50.0, ("near", 0.01): 48.15, ("own", 0.001): 30.0}
+    found = weighted([Choice(kind, p, score) for (kind, p), score in scores.items()])
+    assert [c.penalty for c in found] == [0.1, 0.01, 0.001]
+    # .15 of the .3 points of CLEAR lie between the first two: e times less, and nothing is left
+    assert found[0].weight / found[1].weight == pytest.approx(math.e)
+    assert found[2].weight == 0
 
 
 def test_thinning_keeps_rare_classes_and_sums() -> None:

@@ -148,6 +148,9 @@ def _notes(base: Base, photos: LabelledPhotos, learned: Learned, seed: int) -> d
         "seed": seed,
         "reading": choice.kind,
         "penalty": choice.penalty,
+        "weights": {
+            f"{c.kind} {c.penalty:g}": round(c.weight, 4) for c in learned.choices if c.weight
+        },
         "left_out_miou": None if choice.score is None else round(choice.score, 3),
         "unilabel": unilabel.__version__,
     }

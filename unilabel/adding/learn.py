@@ -11,7 +11,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from unilabel.adding.choice import FINAL_PIXELS, Choice, Start, choose, fit
+from unilabel.adding.choice import FINAL_PIXELS, Choice, Start, choose, fit_mean
 from unilabel.adding.extend import extended_head, extended_space, started_rows
 from unilabel.adding.fit import FitOptions, Pixels, Reading, fit_new_rows
 from unilabel.adding.photos import LabelledPhotos
@@ -29,7 +29,7 @@ class Learned:
 
     Attributes:
         relations: how its classes relate to the unified labels.
-        choices: how its classifiers could be fitted, the one taken first.
+        choices: how its classifiers were fitted, the heaviest first.
         space: the extended label space.
         head: the extended head.
     """
@@ -41,7 +41,7 @@ class Learned:
 
     @property
     def choice(self) -> Choice:
-        """The one taken."""
+        """The heaviest one."""
         return self.choices[0]
 
 
@@ -86,7 +86,7 @@ def learn(
         thin = pixels.thinned(FINAL_PIXELS, seed)
         start = start_of(thin)
         rows = start.rows
-        reading = fit(thin, start, choices[0], options)
+        reading = fit_mean(thin, start, choices, options)
     else:
         choices = [TEXT_ONLY]
         reading = Reading(rows, torch.zeros(len(rows)), relations.heard().any(1))

@@ -131,15 +131,18 @@ def _about_choice(learned: Learned) -> str:
     choice = learned.choice
     if choice.kind == "text":
         return "read through the unified labels, by names and descriptions alone (no photo)"
-    how = {
-        "near": "read through the unified labels, their classifiers adapted",
-        "own": "read by a classifier of its own beside the unified labels",
-    }[choice.kind]
     if choice.score is None:
-        return f"{how} (there is too little to compare with other ways)"
-    other = max((c.score for c in learned.choices if c.kind != choice.kind), default=None)
-    beside = "" if other is None else f"; the other way {other:.1f}"
+        return (
+            "read through the unified labels, their classifiers adapted (there is too little to "
+            "compare with other ways)"
+        )
+    near = sum(c.weight for c in learned.choices if c.kind == "near")
+    best = {
+        kind: max(c.score for c in learned.choices if c.kind == kind and c.score is not None)
+        for kind in ("near", "own")
+    }
     return (
-        f"{how} (penalty {choice.penalty:g}): mIoU {choice.score:.1f} on left-out parts of these "
-        f"photos{beside}"
+        f"read {100 * near:.0f} % through the unified labels, their classifiers adapted (mIoU "
+        f"{best['near']:.1f} on left-out parts of these photos), {100 - 100 * near:.0f} % by "
+        f"classifiers of its own ({best['own']:.1f})"
     )
