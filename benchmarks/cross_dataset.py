@@ -23,6 +23,7 @@ from unilabel.core.io import atomic_path, read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "model_final.pth"
+UNIFIED = "unified"
 
 Rows = dict[str, dict[str, float]]  # label space of a model -> dataset -> mIoU in percent
 
@@ -56,6 +57,25 @@ def score(weights: Path, dataset: Path, out: Path, images: int) -> dict[str, flo
     return {k.removesuffix(", images"): v for k, v in found.items() if k.endswith(", images")}
 
 
+def with_summaries(rows: Rows) -> Rows:
+    """The rows, and for each model that has unified labels what its datasets' own spaces reach.
+
+    The best of them is chosen for every dataset by its validation score: no choice could be better.
+    """
+    found = dict(rows)
+    for name in rows:
+        model, _, space = name.partition(": ")
+        if space != UNIFIED:
+            continue
+        own = [v for n, v in rows.items() if n.startswith(f"{model}: ") and n != name]
+        for title, combined in (("best", max), ("mean", statistics.fmean)):
+            if own:
+                found[f"{model}: {title} of the others"] = {
+                    d: combined([scores[d] for scores in own]) for d in own[0]
+                }
+    return found
+
+
 def markdown(rows: Rows, datasets: list[str]) -> str:
     """The table, a line per label space."""
     lines = ["| label space | " + " | ".join(datasets) + " | mean |"]
@@ -86,7 +106,7 @@ def main() -> int:
                 for space, value in score(weights, dataset, out, args.images).items():
                     name = f"{model}: {space}"
                     rows.setdefault(name, {})[dataset.name] = value
-        table = markdown(rows, [d.name for d in args.datasets])
+        table = markdown(with_summaries(rows), [d.name for d in args.datasets])
         with atomic_path(args.cells / "cross_dataset.md") as temporary:
             temporary.write_text(table, encoding="utf-8")
     except UniLabelError as error:
