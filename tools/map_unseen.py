@@ -114,7 +114,8 @@ from unilabel.engine.evaluate import count  # noqa: E402
 from unilabel.engine.loading import config_of, load_model  # noqa: E402
 from unilabel.evaluation.sem_seg import through_mapping  # noqa: E402
 from unilabel.modeling.meta_arch import UniLabelSegmentor  # noqa: E402
-from unilabel.text.encoders import build_text_encoder  # noqa: E402
+from unilabel.text.encoders import TextEncoder, build_text_encoder  # noqa: E402
+from unilabel.text.evidence import of_labels  # noqa: E402
 from unilabel.text.prompts import with_descriptions  # noqa: E402
 from unilabel.text.transfer import transfer_scores, transfer_texts  # noqa: E402
 
@@ -196,24 +197,28 @@ class Search:
     source: DatasetSource
 
     @cached_property
-    def encoded(self) -> tuple[LabelSpaceSet, Tensor, dict[str, str]]:
-        """Label spaces of the model and the dataset, (S + C, T) features, how they were made."""
-        cfg = self.model.cfg
+    def spaces(self) -> LabelSpaceSet:
+        """Label spaces of the model, and of the dataset."""
         unseen = replace(self.source.label_space, name=f"unseen {self.source.name}")
-        spaces = LabelSpaceSet([*self.model.network.label_spaces, unseen])
-        texts, kind = transfer_texts(spaces)
-        encoder = build_text_encoder(
-            self.args.encoder or cfg.TEXT.ENCODER, str(self.model.network.device)
-        )
-        return spaces, encoder.encode(texts), {"encoder": encoder.name, "texts": kind}
+        return LabelSpaceSet([*self.model.network.label_spaces, unseen])
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """Of names and descriptions."""
+        name = self.args.encoder or self.model.cfg.TEXT.ENCODER
+        return build_text_encoder(name, str(self.model.network.device))
+
+    @cached_property
+    def class_scores(self) -> Tensor:
+        """(S, C) what texts say about the classes of the model and the unseen ones."""
+        return transfer_scores(self.spaces, self.encoder)
 
     def similarity(self, space: str) -> Tensor:
-        """(N, C) text similarity of the labels of a space and the unseen classes."""
-        spaces, features, _ = self.encoded
-        return transfer_scores(self.model.links(space), spaces, features)
+        """(N, C) what texts say about the labels of a space and the unseen classes."""
+        return of_labels(self.model.links(space), self.class_scores)
 
     def by_text(self, space: str) -> TransferMapping:
-        """Every label gets the class of most similar text."""
+        """Every label gets the class that fits best by text."""
         similarity = self.similarity(space)
         links = torch.from_numpy(assign(similarity.numpy()))
         return self._mapping(space, links, similarity, {"method": "text"})
@@ -248,9 +253,10 @@ class Search:
     ) -> TransferMapping:
         origin = {"weights": Path(self.args.weights).name, "unilabel": unilabel.__version__}
         names = self.model.names(space)
+        about = {"encoder": self.encoder.name, "texts": transfer_texts(self.spaces)[1]}
         return TransferMapping.from_links(
             *(self.source.label_space, space, names, links, weights),
-            {**origin, **notes, **self.encoded[2]},
+            {**origin, **notes, **about},
         )
 
 

@@ -29,7 +29,7 @@ from unilabel.modeling.meta_arch import UniLabelSegmentor
 from unilabel.predictor import UniLabelPredictor
 from unilabel.text.containment import KIND
 from unilabel.text.encoders import build_text_encoder
-from unilabel.text.evidence import text_evidence
+from unilabel.text.evidence import of_labels, text_evidence
 from unilabel.text.names import kind_of, same_name
 from unilabel.text.prompts import with_descriptions
 
@@ -134,8 +134,7 @@ def text_scores(base: Base, new: LabelSpace, encoder: str = "") -> Tensor:
     words = torch.from_numpy(same_name(both) * 1.0).maximum(
         KIND * torch.from_numpy(kind_of(both) * 1.0)
     )[:seen, seen:]
-    weights = links.double()
-    return weights @ words / weights.sum(1, keepdim=True).clamp(min=1)
+    return of_labels(links, words)
 
 
 def _notes(base: Base, photos: LabelledPhotos, learned: Learned, seed: int) -> dict[str, Any]:

@@ -15,13 +15,39 @@ from unilabel.text.encoders import TextEncoder
 from unilabel.text.taxonomy import inside_score
 
 
+def class_evidence(label_spaces: LabelSpaceSet, encoder: TextEncoder) -> Tensor:
+    """How sure texts are that a class of the model and one of the new dataset share pixels.
+
+    Args:
+        label_spaces: of the model, then the new one.
+        encoder: of the texts.
+
+    Returns:
+        (S, C) float64 in 0..1: the surer of "holds the new class" and "is held by it".
+    """
+    inside = inside_score(label_spaces, encoder.encode).double()  # (S + C, S + C)
+    seen = label_spaces.class_offsets[-2]
+    return torch.maximum(inside[:seen, seen:], inside[seen:, :seen].T)
+
+
+def of_labels(links: Tensor, scores: Tensor) -> Tensor:
+    """Scores of unified labels: a label is what all its classes have in common.
+
+    Args:
+        links: (N, S) bool.
+        scores: (S, C) of classes.
+
+    Returns:
+        (N, C) float64, mean over the linked classes; 0 for a label without any.
+    """
+    weights = links.double()
+    return weights @ scores.double() / weights.sum(1, keepdim=True).clamp(min=1)
+
+
 def text_evidence(
     links: Tensor, label_spaces: LabelSpaceSet, new: LabelSpace, encoder: TextEncoder
 ) -> Tensor:
     """How sure texts are that a unified label and a new class share pixels.
-
-    A unified label is what all its classes have in common, so all of them are asked whether they
-    hold the new class, or it holds them.
 
     Args:
         links: (N, S) bool.
@@ -33,8 +59,4 @@ def text_evidence(
         (N, C) float64 in 0..1, mean over the linked classes.
     """
     spaces = LabelSpaceSet([*label_spaces, replace(new, name=f"new {new.name}")])
-    inside = inside_score(spaces, encoder.encode).double()  # (S + C, S + C)
-    seen = links.shape[1]
-    related = torch.maximum(inside[:seen, seen:], inside[seen:, :seen].T)  # (S, C)
-    weights = links.double()
-    return weights @ related / weights.sum(1, keepdim=True).clamp(min=1)
+    return of_labels(links, class_evidence(spaces, encoder))
