@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -20,8 +21,11 @@ from scripts import load_script
 
 pytest.importorskip("detectron2")
 
+from unilabel.adding.base import read_base
+from unilabel.adding.job import add_dataset, read_source
 from unilabel.core.label_space import UNIFIED
 from unilabel.core.synthetic import TOY_DATASETS, render_scene
+from unilabel.core.typed_relations import TypedRelation
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.engine.checkpoint import load_file
 from unilabel.predictor import build_predictor
@@ -280,3 +284,29 @@ def test_kills_at_any_moment_leave_whole_files(toy_weights, dataset, tmp_path: P
         seen = {p.name for p in output.parent.iterdir() if not p.name.startswith(".")}
         assert seen <= {"new.pth", "label_space.json"}
     assert not all(ends)
+
+
+def test_related_classes_that_share_no_label_are_told(toy_weights: Path, tmp_path: Path) -> None:
+    """A unified label stands for one class: of a truck and a vehicle the truck gets its own."""
+    folder = tmp_path / "mine"
+    for kind in ("images", "labels"):
+        (folder / kind / "train").mkdir(parents=True)
+        Image.fromarray(np.zeros((32, 32), np.uint8)).save(folder / kind / "train/0.png")
+    described = {"id": 0, "name": "vehicle", "description": "Cars, trucks and buses."}
+    classes = [described, {"id": 1, "name": "truck", "description": "A truck."}]
+    (folder / "classes.json").write_text(json.dumps({"name": "mine", "classes": classes}))
+    base = read_base(str(toy_weights))
+    old = TypedRelation(("toy_fine", "car"), ("toy_idd", "sky"), "none", source="human")
+    base = replace(base, space=replace(base.space, relations=(old,)))
+    space = add_dataset(base, read_source(str(folder)), photos=0, encoder="hashed").space
+    assert space.relations[0] == old
+    linked, place = space.mapping.links(), space.label_spaces.places()
+    found = {}
+    for relation in space.relations[1:]:
+        seen = relation.seen_from("mine")
+        assert seen.a[0] == "mine"
+        assert not linked[place[seen.a], place[seen.b]]
+        found[seen.b] = (seen.a[1], seen.type, seen.why, seen.source)
+    assert found["toy_fine", "truck"] == ("vehicle", "superset", "kind", "text")
+    assert all(entry[0] == "vehicle" for entry in found.values())
+    assert UnifiedLabelSpace.from_dict(space.to_dict(), "x").relations == space.relations

@@ -7,6 +7,7 @@ import pytest
 
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
+from unilabel.text import prompts
 from unilabel.text.label_tables import (
     PAPER_DATASETS,
     builtin_names,
@@ -61,7 +62,9 @@ def test_unknown_mode_is_refused(spaces):
 def test_names_stand_for_missing_descriptions_and_it_is_said_once(mode, caplog):
     bare = space("bare", ["road", "car"])
     half = space("half", ["road", "car"], ["The carriageway.", ""])
+    prompts._tell_missing.cache_clear()
     texts = label_texts(LabelSpaceSet([bare, half]), mode)
+    assert label_texts(LabelSpaceSet([bare, half]), mode) == texts  # another reader
     names = label_texts(LabelSpaceSet([bare]), "prompt")
     expected = ["road", "car"] if mode == "description" else names
     assert texts[:2] == expected

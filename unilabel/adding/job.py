@@ -24,6 +24,7 @@ from unilabel.data.folders import folder_source
 from unilabel.data.sources import DatasetSource
 from unilabel.data.test_size import TestSize
 from unilabel.engine.checkpoint import finished_model, load_file, save_file
+from unilabel.engine.node_selection import texts_of
 from unilabel.engine.side_files import check_output, new_side_file
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 from unilabel.predictor import UniLabelPredictor
@@ -32,6 +33,7 @@ from unilabel.text.encoders import build_text_encoder
 from unilabel.text.evidence import of_labels, text_evidence
 from unilabel.text.names import kind_of, same_name
 from unilabel.text.prompts import with_descriptions
+from unilabel.text.typed import find_typed_relations
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +114,9 @@ def add_dataset(
     found = embed_photos(base.model, base.cfg, source, samples)
     text = text_scores(base, source.label_space, encoder)
     learned = learn(base.model.uni_head, base.space, base.cfg, found, text, seed)
+    space = _with_relations(base, learned.space, source.label_space.name, encoder)
     notes = _notes(base, found, learned, seed)
-    learned = replace(learned, space=replace(learned.space, provenance=notes))
+    learned = replace(learned, space=replace(space, provenance=notes))
     model = extended_model(base.model, learned.head, learned.space.label_spaces)
     return Added(base, source, found, learned, model)
 
@@ -135,6 +138,27 @@ def text_scores(base: Base, new: LabelSpace, encoder: str = "") -> Tensor:
         KIND * torch.from_numpy(kind_of(both) * 1.0)
     )[:seen, seen:]
     return of_labels(links, words)
+
+
+def _with_relations(
+    base: Base, space: UnifiedLabelSpace, name: str, encoder: str
+) -> UnifiedLabelSpace:
+    """The label space with typed relations of the new classes that share no unified label.
+
+    Those of the old classes stay as they are. Without the encoder there are none; that it is
+    missing was said when the relations to unified labels were looked for.
+    """
+    cfg = base.cfg
+    try:
+        built = build_text_encoder(encoder or cfg.TEXT.ENCODER, str(base.model.device))
+    except UniLabelError:
+        return space
+    *old, new = texts_of(cfg, space.label_spaces)
+    asked = f"new {name}"  # as text_evidence calls it: what its texts lack is said once
+    spaces = LabelSpaceSet([*old, replace(new, name=asked)])
+    found = find_typed_relations(spaces, space.mapping.links(), built.encode)
+    about = [r.with_dataset(asked, name) for r in found if asked in (r.a[0], r.b[0])]
+    return replace(space, relations=(*space.relations, *about))
 
 
 def _notes(base: Base, photos: LabelledPhotos, learned: Learned, seed: int) -> dict[str, Any]:

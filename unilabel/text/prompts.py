@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from unilabel.core.errors import UniLabelError
@@ -55,6 +56,18 @@ def check_texts(texts: Sequence[str]) -> None:
             raise UniLabelError(f"label text {position} is {text!r}, expected at least one word.")
 
 
+@cache  # several readers ask for the same texts; once is enough
+def _tell_missing(dataset: str, missing: int, classes: int, mode: str) -> None:
+    logger.warning(
+        "dataset %r: %d of %d classes have no description, which text mode %r uses; their "
+        'names are used instead ("description" in classes.json, or DATASETS.DESCRIPTIONS).',
+        dataset,
+        missing,
+        classes,
+        mode,
+    )
+
+
 def _texts(space: LabelSpace, mode: str) -> list[str]:
     if mode == "name":
         return list(space.class_names)
@@ -64,14 +77,7 @@ def _texts(space: LabelSpace, mode: str) -> list[str]:
     texts = space.descriptions or ("",) * space.num_classes
     missing = texts.count("")
     if missing:
-        logger.warning(
-            "dataset %r: %d of %d classes have no description, which text mode %r uses; their "
-            'names are used instead ("description" in classes.json, or DATASETS.DESCRIPTIONS).',
-            space.name,
-            missing,
-            space.num_classes,
-            mode,
-        )
+        _tell_missing(space.name, missing, space.num_classes, mode)
     pairs = list(zip(space.class_names, texts, strict=True))
     if mode == "description":
         return [text or name for name, text in pairs]
