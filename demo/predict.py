@@ -18,7 +18,8 @@ Writes for every image NAME.png (label ids of 8 bit with a palette of the label 
 without one for more than 255 labels), NAME_overlay.jpg (colours over the image, with a legend) and
 NAME.json (shares of the labels), and one classes.json with all ids, names and colours. Folders are
 searched with their subfolders, which the output has too. With several label spaces each gets a
-folder of its own below --output. Pixels without a class of an unseen dataset get the id behind its
+folder of its own below --output. A hidden .predict.json there says how the results were made, so
+that --resume adds no others. Pixels without a class of an unseen dataset get the id behind its
 last class, which classes.json names under "ignore_values".
 """
 

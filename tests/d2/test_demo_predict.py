@@ -48,7 +48,7 @@ def test_files_of_a_folder(
     assert demo.main([str(a) for a in arguments]) == 0
     names = {p.name for p in output.iterdir()}
     expected = {f"scene{i}{end}" for i in (0, 1) for end in (".png", "_overlay.jpg", ".json")}
-    assert names == expected | {"classes.json"}
+    assert names == expected | {"classes.json", ".predict.json"}
     image = np.array(Image.open(photos / "scene0.png"))
     answer = build_predictor(toy_weights).predict(image)
     with Image.open(output / "scene0.png") as labels:
@@ -80,7 +80,7 @@ def test_several_spaces_get_folders(
     output = tmp_path / "out"
     assert demo.main([*map(str, arguments), "--output", str(output)]) == 0
     folders = ["edited", "edited_toy_city", "toy_idd", "unified"]
-    assert sorted(p.name for p in output.iterdir()) == folders
+    assert sorted(p.name for p in output.iterdir()) == [".predict.json", *folders]
     record = json.loads((output / "edited/scene1.json").read_text())
     assert record["labels"][0]["name"].startswith("my ")
     record = json.loads((output / "edited_toy_city/scene1.json").read_text())
