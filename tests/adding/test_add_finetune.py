@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,16 @@ from folder_datasets import write_folder
 from tiny_model import tiny_model
 
 from unilabel.adding.base import read_base
-from unilabel.adding.finetune import class_log_probabilities, distillation, finetune
+from unilabel.adding.finetune import (
+    class_log_probabilities,
+    distillation,
+    finetune,
+    sources_at_hand,
+)
 from unilabel.adding.job import add_dataset
 from unilabel.core.errors import UniLabelError
 from unilabel.core.synthetic import write_toy_world
+from unilabel.data.build import build_sources
 from unilabel.data.folders import folder_source
 
 pytestmark = pytest.mark.d2
@@ -66,6 +75,44 @@ def test_what_is_at_hand_is_scored_and_the_rest_is_kept(added) -> None:
     told = "\n".join(tuned.lines())
     assert "toy_city: mIoU" in told
     assert "toy_idd: not at hand" in told
+
+
+@pytest.mark.parametrize("way", ["folder", "builtin's name", "toy", "export", "changed classes"])
+def test_at_hand_is_what_training_would_find(
+    added, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the configuration names a dataset, finetuning opens it as training does."""
+    city = added.base.space.label_spaces.get("toy_city")
+    name = "camvid11" if way == "builtin's name" else "toy_city"
+    root = tmp_path / ("toy_world" if way == "toy" else "sets")
+    if way == "toy":
+        write_toy_world(root, 0, 2, 1)
+    elif way == "export":  # photos and masks with a list of names
+        write_toy_world(tmp_path / "world", 0, 2, 1)
+        for kind, title in (("images", "images"), ("labels", "masks")):
+            shutil.copytree(tmp_path / "world/toy_city" / kind, root / "toy_city" / title)
+        (root / "toy_city/labels.txt").write_text("\n".join(city.class_names))
+    else:
+        write_toy_world(root, 0, 2, 1)
+        (root / "toy_city").rename(root / "moved")
+        shutil.move(root / "moved", root / name)
+        content = json.loads((root / name / "classes.json").read_text()) | {"name": "toy_city"}
+        if way == "changed classes":
+            content["classes"][0]["name"] = "heaven"
+        (root / name / "classes.json").write_text(json.dumps(content))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+    cfg = added.base.cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = str(tmp_path)
+    cfg.DATASETS.TOY = way == "toy"
+    cfg.DATASETS.CUSTOM = [] if way == "toy" else [name]
+    if way == "changed classes":
+        cfg.DATASETS.CLASSES = [["toy_city", {"heaven": city.class_names[0]}]]
+    trained = {s.name: s.label_space.class_names for s in build_sources(cfg)}
+    found = sources_at_hand(replace(added, base=replace(added.base, cfg=cfg)))
+    assert {s.name: s.label_space.class_names for s in found} == trained
+    assert trained["toy_city"] == city.class_names
+    assert len(found[0].samples("train")) == 2
 
 
 def test_nothing_to_train(added) -> None:

@@ -15,11 +15,12 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from unilabel.adding.job import Added, read_source
+from unilabel.adding.job import Added
 from unilabel.core.errors import UniLabelError
 from unilabel.core.losses import class_weights
 from unilabel.core.projection import dataset_logits
-from unilabel.data.build import build_train_loader, class_pixel_counts
+from unilabel.data.build import build_train_loader, class_pixel_counts, source_makers
+from unilabel.data.class_changes import change_classes, read_changes
 from unilabel.data.sources import DatasetSource, Sample
 from unilabel.engine.evaluate import score_datasets
 from unilabel.engine.optim import build_network_optimizer, set_learning_rate
@@ -69,18 +70,19 @@ class Tuned:
 def sources_at_hand(added: Added) -> list[DatasetSource]:
     """The old datasets whose files are where the model's configuration says."""
     cfg, known = added.base.cfg, added.base.space.label_spaces
-    variants = dict(map(tuple, cfg.DATASETS.VARIANTS))
-    named = [f"{n}@{variants[n]}" if n in variants else n for n in cfg.DATASETS.NAMES]
+    changes = read_changes(cfg.DATASETS.CLASSES, [name for name, _ in cfg.DATASETS.CLASSES])
     found = {}
-    for dataset in [*named, *cfg.DATASETS.CUSTOM]:
+    for dataset, make in source_makers(cfg):
         try:
-            source = read_source(dataset)
+            source = make()
             source.samples("train")
         except UniLabelError as error:
             logger.warning("not at hand: %s (%s)", dataset, str(error).splitlines()[0])
             continue
         if source.name not in known.names:
             continue  # left out of the training by DATASETS.ONLY
+        if source.name in changes:
+            source = change_classes(source, changes[source.name])
         if known.get(source.name).class_names != source.label_space.class_names:
             logger.warning("not at hand: %s has other classes than the model", dataset)
             continue

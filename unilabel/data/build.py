@@ -8,7 +8,8 @@ name, and the view says where in its photo a crop lies.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from unilabel.data.images import JPEG_SUFFIXES
 from unilabel.data.samplers import BalancedDatasetSampler, Draw
 from unilabel.data.sources import SPLITS, DatasetSource, Sample, check_sizes, load_sample
 from unilabel.data.test_size import TestSize
-from unilabel.importers.cache import ready_folders
+from unilabel.importers.cache import ready_folder
 from unilabel.text.prompts import with_descriptions
 
 logger = logging.getLogger(__name__)
@@ -44,12 +45,8 @@ def build_sources(cfg: CfgNode) -> list[DatasetSource]:
     Raises:
         UniLabelError: a dataset is unknown, missing or named twice.
     """
+    sources = [make() for _, make in source_makers(cfg)]
     variants = dict(map(tuple, cfg.DATASETS.VARIANTS))
-    folders = ready_folders(cfg.DATASETS.CUSTOM, imported_root(cfg))
-    if cfg.DATASETS.TOY:
-        folders += [str(toy_root(cfg) / name) for name in TOY_DATASETS]
-    sources = [builtin_source(n, datasets_root(), variants.get(n)) for n in cfg.DATASETS.NAMES]
-    sources += [folder_source(folder) for folder in folders]
     spaces = LabelSpaceSet(s.label_space for s in sources)  # refuses doubles
     only = list(cfg.DATASETS.ONLY)
     for key, names, known in (
@@ -69,6 +66,29 @@ def build_sources(cfg: CfgNode) -> list[DatasetSource]:
         described = with_descriptions(kept, cfg.DATASETS.DESCRIPTIONS)
         sources = [s.with_label_space(d) for s, d in zip(sources, described, strict=True)]
     return sources
+
+
+def source_makers(cfg: CfgNode) -> list[tuple[str, Callable[[], DatasetSource]]]:
+    """The datasets that the configuration names, in order: name or folder, and how it is opened.
+
+    To be opened in this order. Whoever can do without one catches its error. Classes and
+    descriptions are those of the files: DATASETS.CLASSES and DATASETS.DESCRIPTIONS change nothing yet.
+    """
+    variants = dict(map(tuple, cfg.DATASETS.VARIANTS))
+    imports, taken = imported_root(cfg), set[str]()
+
+    def builtin(name: str) -> DatasetSource:
+        return builtin_source(name, datasets_root(), variants.get(name))
+
+    def custom(folder: str) -> DatasetSource:
+        return folder_source(ready_folder(folder, imports, taken))
+
+    makers = [(name, partial(builtin, name)) for name in cfg.DATASETS.NAMES]
+    makers += [(folder, partial(custom, folder)) for folder in cfg.DATASETS.CUSTOM]
+    if cfg.DATASETS.TOY:
+        toys = [str(toy_root(cfg) / name) for name in TOY_DATASETS]
+        makers += [(folder, partial(folder_source, folder)) for folder in toys]
+    return makers
 
 
 def generate_toy_world(cfg: CfgNode) -> None:

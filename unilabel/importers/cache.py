@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from unilabel.core.errors import UniLabelError
@@ -16,24 +15,20 @@ from unilabel.importers.write import write
 logger = logging.getLogger(__name__)
 
 
-def ready_folders(folders: Sequence[str], cache: Path) -> list[str]:
-    """Folders with ``classes.json`` as they are; of each export the folder of its import.
+def ready_folder(folder: str, cache: Path, names: set[str]) -> str:
+    """A folder with ``classes.json`` as it is; of an export the folder of its import.
 
     Processes of one run wait for the first one. A path that is no folder is left to the reader of
     folders, which says where it was looked for.
 
     Args:
-        folders: absolute, or relative to the working folder or ``$DETECTRON2_DATASETS``.
+        folder: absolute, or relative to the working folder or ``$DETECTRON2_DATASETS``.
         cache: where imports are kept, ``<OUTPUT_DIR>/imported``.
+        names: of the datasets before it; an import gets another one, which is added.
 
     Raises:
-        UniLabelError: a folder is neither a dataset nor a known form of export.
+        UniLabelError: the folder is neither a dataset nor a known form of export.
     """
-    names: set[str] = set()
-    return [_ready(folder, cache, names) for folder in folders]
-
-
-def _ready(folder: str, cache: Path, names: set[str]) -> str:
     below = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
     places = [p for p in (Path(folder).expanduser(), below / folder) if p.is_dir()]
     if not places or any((p / "classes.json").is_file() for p in places):
