@@ -71,8 +71,8 @@ def build_sources(cfg: CfgNode) -> list[DatasetSource]:
 def source_makers(cfg: CfgNode) -> list[tuple[str, Callable[[], DatasetSource]]]:
     """The datasets that the configuration names, in order: name or folder, and how it is opened.
 
-    To be opened in this order. Whoever can do without one catches its error. Classes and
-    descriptions are those of the files: DATASETS.CLASSES and DATASETS.DESCRIPTIONS change nothing yet.
+    To be opened in this order. Whoever can do without one catches its error. Classes and texts
+    are those of the files, before DATASETS.CLASSES and DATASETS.DESCRIPTIONS.
     """
     variants = dict(map(tuple, cfg.DATASETS.VARIANTS))
     imports, taken = imported_root(cfg), set[str]()
