@@ -13,7 +13,7 @@ from scripts import load_script
 from unilabel.core.label_space import LabelSpace
 from unilabel.core.typed_relations import TypedRelation
 from unilabel.core.unified_space import UnifiedLabelSpace
-from unilabel.visual.page_parts import related_beside
+from unilabel.visual.related import related_beside
 from unilabel.visual.report_page import DatasetReport, Example, numbers_of, report_html
 
 NASTY = '</script><img src="http://example.org/x" onerror=alert(1)>'

@@ -23,7 +23,8 @@ from unilabel.harmonize.evidence import Crop, Evidence, Key, Link, PhotoChooser,
 from unilabel.harmonize.job import HarmonizeJob
 from unilabel.harmonize.report_page import Page
 from unilabel.harmonize.summary import Totals
-from unilabel.visual.page_parts import PAGE, STYLE, related_beside, table
+from unilabel.visual.page_parts import PAGE, STYLE, table
+from unilabel.visual.related import related_beside
 
 REPORT = "report.html"
 _NO_PHOTOS = (

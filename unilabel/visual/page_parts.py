@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from unilabel.core.relations import WORDS
-from unilabel.core.unified_space import UnifiedLabelSpace
 
 STYLE = """
 body { margin: 0 auto; padding: 16px 20px 60px; max-width: 1320px; color: #1f2430;
@@ -86,29 +83,3 @@ def picture_url(picture: NDArray[np.uint8]) -> str:
     image.save(buffer, kind, **options)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f"data:image/{kind.lower()};base64,{data}"
-
-
-def related_beside(space: UnifiedLabelSpace, titles: Mapping[str, str]) -> str:
-    """Relations of classes that share no unified label, a folded table; nothing without any.
-
-    Args:
-        space: its relations.
-        titles: dataset -> how it is called, of the datasets that are shown.
-    """
-    rows = []
-    for relation in space.beside():
-        if relation.a[0] not in titles or relation.b[0] not in titles:
-            continue
-        ends = [
-            f"{html.escape(label)} <span class='quiet'>{html.escape(titles[dataset])}</span>"
-            for dataset, label in (relation.a, relation.b)
-        ]
-        words = WORDS[relation.type] + (f" ({relation.why})" if relation.why else "")
-        rows.append((ends[0], words, ends[1], f"{relation.weight:.2f}"))
-    if not rows:
-        return ""
-    listing = table(("class", "", "class", "confidence"), rows, (3,))
-    return (
-        f"<p>{len(rows)} pairs of classes are related without sharing a unified label.</p><details>"
-        f"<summary>These pairs</summary>{listing}</details>"
-    )

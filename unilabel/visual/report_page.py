@@ -26,9 +26,9 @@ from unilabel.visual.page_parts import (
     bar,
     class_mark,
     picture_url,
-    related_beside,
     table,
 )
+from unilabel.visual.related import related_beside
 
 _MISTAKES = 12  # confusions that are listed of a dataset
 
