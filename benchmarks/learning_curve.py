@@ -226,17 +226,18 @@ def scratch_cells(args: argparse.Namespace) -> bool:
     done = True
     for seed in args.seeds:
         for dataset in args.datasets:
+            title = read_source(dataset).name
             for count in args.photos:
                 for draw in args.draws:
                     for method in (m for m in args.methods if m in SCRATCH):
-                        file = cell_file(args, method, f"seed{seed}", dataset, count, draw)
+                        file = cell_file(args, method, f"seed{seed}", title, count, draw)
                         if file.is_file():
                             continue
                         found = train_cell(args, method, seed, dataset, count, draw)
                         if found is None:
                             done = False
                             continue
-                        known = {"method": method, "model": f"seed{seed}", "dataset": dataset}
+                        known = {"method": method, "model": f"seed{seed}", "dataset": title}
                         write_json(file, {**known, "photos": count, "draw": draw, **found})
     return done
 
