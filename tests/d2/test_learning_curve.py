@@ -1,4 +1,4 @@
-"""Cells of the learning curve: where they are kept. What they hold is made by tools with own tests."""
+"""Cells of the learning curve: where they are kept."""
 
 from __future__ import annotations
 
