@@ -261,7 +261,7 @@ def train_together(processes: int) -> dict[str, Any]:
     """Images a second of a training on the toy world, of all processes together."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node"]
-        command += [str(processes), "--master-port", "0", str(ROOT / "train_net.py")]
+        command += [str(processes), "--standalone", str(ROOT / "train_net.py")]
         command += ["--config-file", str(ROOT / "configs/toy.yaml"), "OUTPUT_DIR", folder]
         command += ["SCHEDULE", f'[["MULTI_HEAD", {STEPS}]]', "DATALOADER.NUM_WORKERS", "0"]
         subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
