@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,8 @@ from unilabel.engine.resume import LATER, is_key
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = "last_checkpoint.json"
+PLACES = ("OUTPUT_DIR", "INPUT.TOKEN_CACHE")  # no figure depends on them
+ABSOLUTE = re.compile(r"(?<![^\s\"'\[,])/[^\s\"'\],]+")  # a path, alone or in a list
 BUDGETS = {"quick": 1, "full": 10}  # times the iterations of the configuration
 # One run at a time in a folder: with --jobs, cells wait here for the one that they go on from.
 LOCKS: dict[Path, RLock] = defaultdict(RLock)
@@ -97,8 +100,15 @@ def run_cell(
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:
-    """What a kept cell must have in common with the present command."""
-    return {"config": Path(args.config).name, "budget": args.budget, "set": args.set}
+    """What a kept cell must have in common with the present command.
+
+    Cells are for other machines too: keys that say where something is kept are left out, and of a
+    path its last part is enough.
+    """
+    pairs = zip(args.set[::2], args.set[1::2], strict=True)
+    words = [word for key, value in pairs if key not in PLACES for word in (key, value)]
+    named = [ABSOLUTE.sub(lambda found: Path(found[0]).name, word) for word in words]
+    return {"config": Path(args.config).name, "budget": args.budget, "set": named}
 
 
 def is_kept(args: argparse.Namespace, name: str) -> bool:

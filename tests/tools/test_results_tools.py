@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -191,6 +193,30 @@ def test_kept_cells_of_another_comparison_are_refused(
     )  # fmt: skip
     assert compare.main() == 2
     assert message in capsys.readouterr().err
+
+
+def test_kept_cells_name_no_place_of_this_machine(compare: ModuleType) -> None:
+    words = ["INPUT.TOKEN_CACHE", "/home/me/tokens", "OUTPUT_DIR", "/tmp/x", "LOSS.STRIDE", "4"]
+    words += ["DATASETS.CUSTOM", '["camvid7", "/home/me/sets/camvid11"]', "DATASETS.RELATIONS", ""]
+    words += ["TEXT.ENCODER", "/models/minilm", "MODEL.LABEL_SPACE", "out/label_space.json"]
+    args = argparse.Namespace(config="/home/me/configs/mini.yaml", budget="quick", set=words)
+    found = compare.options(args)
+    assert (found["config"], found["budget"]) == ("mini.yaml", "quick")
+    assert dict(zip(found["set"][::2], found["set"][1::2], strict=True)) == {
+        "LOSS.STRIDE": "4",
+        "DATASETS.CUSTOM": '["camvid7", "camvid11"]',
+        "DATASETS.RELATIONS": "",
+        "TEXT.ENCODER": "minilm",
+        "MODEL.LABEL_SPACE": "out/label_space.json",
+    }
+
+
+def test_results_in_the_repository_name_no_place_of_a_machine() -> None:
+    found = []
+    for file in sorted((ROOT / "benchmarks/results").rglob("*.json")):
+        text = file.read_text(encoding="utf-8")
+        found += [(file.name, m) for m in re.findall(r'(?<=")/[^"\s]+/[^"\s]*', text)]
+    assert found == []
 
 
 def test_links_after_every_event_seed_by_seed(compare: ModuleType, tmp_path: Path) -> None:
