@@ -28,7 +28,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from curve_table import plot, table
 from unilabel.adding.base import Base, read_base
 from unilabel.adding.choice import FINAL_PIXELS, KINDS, Start, choose, fit_mean, weighted
 from unilabel.adding.fit import Reading
-from unilabel.adding.job import read_source, text_scores
+from unilabel.adding.job import read_source, text_encoder, text_scores
 from unilabel.adding.learn import fit_options, learn
 from unilabel.adding.photos import LabelledPhotos, choose_photos, pixels_of_photo
 from unilabel.adding.relations import answer_counts
@@ -168,8 +167,7 @@ def linear_head(base: Base, data: Embedded, photos: LabelledPhotos, draw: int) -
     begin = Start(torch.zeros(classes, dim), torch.eye(classes, dtype=torch.bool))
     options = fit_options(base.cfg)
     tried = choose(photos.pixels, classes, lambda _: begin, options, draw)
-    own = [c for c in tried if c.kind == KINDS[-1]]
-    ways = [replace(own[0], weight=1.0)] if own[0].score is None else weighted(own)
+    ways = weighted([c for c in tried if c.kind == KINDS[-1]])
     found: Reading = fit_mean(photos.pixels.thinned(FINAL_PIXELS, draw), begin, ways, options)
     seconds = time.process_time() - start
     present = photos.pixels.counts(classes) > 0  # a class that it never saw has no classifier
@@ -196,7 +194,7 @@ def frozen_cells(args: argparse.Namespace, weights: str) -> None:
                     continue
                 if data is None:
                     data = Embedded(base, source, args.out)
-                    text = text_scores(base, source.label_space)
+                    text = text_scores(base, source.label_space, text_encoder(base))
                 photos = data.photos(count, draw)
                 for method, file in files.items():
                     if not file.is_file():

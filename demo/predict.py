@@ -149,8 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
         if args.finish:
-            remove_unfinished(args.output, "**/*")
-            return finish(images, folders.values())
+            return finish(images, folders.values(), args.output)
         shard = Shard.parse(args.shard)
         settings = settings_of(args)
         require_same(args, settings)
@@ -214,8 +213,8 @@ def left_to_do(images: Mapping[str, Path], folders: Sequence[Path]) -> dict[str,
     return left
 
 
-def finish(images: Mapping[str, Path], folders: Iterable[Path]) -> int:
-    """Say which images have no result; 2 if there are some."""
+def finish(images: Mapping[str, Path], folders: Iterable[Path], output: str) -> int:
+    """Say which images have no result; 2 if there are some, which another process may write now."""
     missing = [
         result_of(folder, name)
         for folder in folders
@@ -229,6 +228,7 @@ def finish(images: Mapping[str, Path], folders: Iterable[Path]) -> int:
             file=sys.stderr,
         )
         return 2
+    remove_unfinished(output, "**/*")
     print(f"all {len(images)} images have their results")
     return 0
 

@@ -23,6 +23,7 @@ pytest.importorskip("detectron2")
 
 from unilabel.adding.base import read_base
 from unilabel.adding.job import add_dataset, read_source
+from unilabel.core.errors import UniLabelError
 from unilabel.core.label_space import UNIFIED
 from unilabel.core.synthetic import TOY_DATASETS, render_scene
 from unilabel.core.typed_relations import TypedRelation
@@ -310,3 +311,21 @@ def test_related_classes_that_share_no_label_are_told(toy_weights: Path, tmp_pat
     assert found["toy_fine", "truck"] == ("vehicle", "superset", "kind", "text")
     assert all(entry[0] == "vehicle" for entry in found.values())
     assert UnifiedLabelSpace.from_dict(space.to_dict(), "x").relations == space.relations
+
+
+def test_without_the_models_encoder_names_speak_alone(
+    toy_weights: Path, dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = read_base(str(toy_weights))
+    cfg = base.cfg.clone()
+    cfg.defrost()
+    cfg.TEXT.ENCODER = str(tmp_path / "nowhere")
+    base = replace(base, cfg=cfg)
+    source = read_source(str(dataset[0]))
+    added = add_dataset(base, source, photos=0)
+    assert [r.getMessage()[:35] for r in caplog.records].count(
+        "names are compared as words only, t"
+    ) == 1
+    assert added.space.relations == base.space.relations
+    with pytest.raises(UniLabelError, match="nowhere"):
+        add_dataset(base, source, photos=0, encoder=str(tmp_path / "nowhere"))

@@ -211,6 +211,11 @@ def test_shards_write_what_one_run_writes(
     assert run("parts", "--shard", "2/2") == 0
     assert run("parts", "--finish") == 2
     assert "1 results are missing" in capsys.readouterr().err
+    half = tmp_path / "parts/.scene0.png.77.tmp"  # of the other shard, which may still be writing
+    half.write_bytes(b"half")
+    assert run("parts", "--finish") == 2
+    assert half.exists()
+    capsys.readouterr()
     assert run("parts", "--shard", "1/2") == 0
     assert run("parts", "--finish") == 0
     whole, parts = (

@@ -144,8 +144,8 @@ def choose(
     options = replace(options, steps=FOLD_STEPS)
     folds = _folds(pixels.groups, seed)
     tried = [Choice(kind, penalty) for kind in KINDS for penalty in PENALTIES]
-    if len(folds) < 2:  # nothing to compare: the first one alone
-        return [replace(c, weight=float(number == 0)) for number, c in enumerate(tried)]
+    if len(folds) < 2:  # nothing to compare
+        return weighted(tried)
     confusion = [torch.zeros(classes, classes, dtype=torch.float64) for _ in tried]
     for left_out in folds:
         out = torch.isin(pixels.groups, left_out)
@@ -163,7 +163,12 @@ def choose(
 
 
 def weighted(scored: Sequence[Choice]) -> list[Choice]:
-    """The choices with their weights, which sum to 1; the heaviest first."""
+    """The choices with their weights, which sum to 1; the heaviest first.
+
+    Without scores the first one has all the weight.
+    """
+    if any(c.score is None for c in scored):
+        return [replace(c, weight=float(number == 0)) for number, c in enumerate(scored)]
     scores = torch.tensor([_preference(c) for c in scored], dtype=torch.float64)
     heavy = ((scores - scores.max()) / FADING).exp()
     heavy[heavy < LEAST_WEIGHT] = 0

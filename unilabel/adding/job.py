@@ -29,7 +29,7 @@ from unilabel.engine.side_files import check_output, new_side_file
 from unilabel.modeling.meta_arch import UniLabelSegmentor
 from unilabel.predictor import UniLabelPredictor
 from unilabel.text.containment import KIND
-from unilabel.text.encoders import build_text_encoder
+from unilabel.text.encoders import TextEncoder, build_text_encoder
 from unilabel.text.evidence import of_labels, text_evidence
 from unilabel.text.names import kind_of, same_name
 from unilabel.text.prompts import with_descriptions
@@ -112,26 +112,38 @@ def add_dataset(
         logger.warning("%s: the first %d of %d photos are used", source.name, most, len(samples))
         samples = choose_photos(samples, most, seed)
     found = embed_photos(base.model, base.cfg, source, samples)
-    text = text_scores(base, source.label_space, encoder)
+    built = text_encoder(base, encoder)
+    text = text_scores(base, source.label_space, built)
     learned = learn(base.model.uni_head, base.space, base.cfg, found, text, seed)
-    space = _with_relations(base, learned.space, source.label_space.name, encoder)
+    space = learned.space
+    if built is not None:
+        space = _with_relations(base, space, source.label_space.name, built)
     notes = _notes(base, found, learned, seed)
     learned = replace(learned, space=replace(space, provenance=notes))
     model = extended_model(base.model, learned.head, learned.space.label_spaces)
     return Added(base, source, found, learned, model)
 
 
-def text_scores(base: Base, new: LabelSpace, encoder: str = "") -> Tensor:
-    """(N, C) what names and descriptions say; names alone where the encoder is not to be had."""
-    links, spaces = base.space.mapping.stacked(), base.space.label_spaces
-    spec = encoder or base.cfg.TEXT.ENCODER
+def text_encoder(base: Base, name: str = "") -> TextEncoder | None:
+    """The encoder of this name, or that of the model; None, told, where the model's is missing.
+
+    Raises:
+        UniLabelError: there is no encoder ``name``.
+    """
     try:
-        built = build_text_encoder(spec, str(base.model.device))
-        return text_evidence(links, spaces, new, built)
+        return build_text_encoder(name or base.cfg.TEXT.ENCODER, str(base.model.device))
     except UniLabelError as error:
-        if encoder:
+        if name:
             raise
         logger.warning("names are compared as words only, the text encoder is missing: %s", error)
+    return None
+
+
+def text_scores(base: Base, new: LabelSpace, encoder: TextEncoder | None) -> Tensor:
+    """(N, C) what names and descriptions say; names alone without an encoder."""
+    links, spaces = base.space.mapping.stacked(), base.space.label_spaces
+    if encoder is not None:
+        return text_evidence(links, spaces, new, encoder)
     both = LabelSpaceSet([*spaces, replace(new, name=f"new {new.name}")])
     seen = spaces.total
     words = torch.from_numpy(same_name(both) * 1.0).maximum(
@@ -141,22 +153,16 @@ def text_scores(base: Base, new: LabelSpace, encoder: str = "") -> Tensor:
 
 
 def _with_relations(
-    base: Base, space: UnifiedLabelSpace, name: str, encoder: str
+    base: Base, space: UnifiedLabelSpace, name: str, encoder: TextEncoder
 ) -> UnifiedLabelSpace:
     """The label space with typed relations of the new classes that share no unified label.
 
-    Those of the old classes stay as they are. Without the encoder there are none; that it is
-    missing was said when the relations to unified labels were looked for.
+    Those of the old classes stay as they are.
     """
-    cfg = base.cfg
-    try:
-        built = build_text_encoder(encoder or cfg.TEXT.ENCODER, str(base.model.device))
-    except UniLabelError:
-        return space
-    *old, new = texts_of(cfg, space.label_spaces)
+    *old, new = texts_of(base.cfg, space.label_spaces)
     asked = f"new {name}"  # as text_evidence calls it: what its texts lack is said once
     spaces = LabelSpaceSet([*old, replace(new, name=asked)])
-    found = find_typed_relations(spaces, space.mapping.links(), built.encode)
+    found = find_typed_relations(spaces, space.mapping.links(), encoder.encode)
     about = [r.with_dataset(asked, name) for r in found if asked in (r.a[0], r.b[0])]
     return replace(space, relations=(*space.relations, *about))
 
