@@ -137,6 +137,26 @@ def test_all_learned_parts_get_a_gradient() -> None:
     assert "text_features" not in dict(graph.named_parameters())
 
 
+def test_without_messages_a_row_knows_nothing_but_its_own_features() -> None:
+    graph = make_graph(num_layers=2)
+    told = graph()[0]
+    graph.messages = False
+    alone, mapping = graph()
+    assert not torch.allclose(alone, told)
+    x = F.relu(graph.input(graph.unified_features))
+    for layer in graph.layers:
+        x = torch.tanh(layer.lin_root(x) + layer.lin_rel.bias)
+    assert torch.allclose(alone, graph.output(x), atol=1e-6)
+    with torch.no_grad():
+        graph.text_features.mul_(-3)
+        graph.edge_logits.add_(torch.randn(UNIFIED, 5))
+        graph.unified_features[2] += 1
+    others, edges = graph()
+    assert torch.equal(others[[0, 1, 3]], alone[[0, 1, 3]])
+    assert not torch.allclose(others[2], alone[2])
+    assert not torch.equal(edges, mapping)  # the edges are still there to be learned
+
+
 def test_dropout_only_in_training() -> None:
     graph = make_graph(dropout=0.5)
     assert torch.equal(graph()[0], graph()[0])

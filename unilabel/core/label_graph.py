@@ -26,6 +26,10 @@ class LabelGraph(nn.Module):
     Eq. (3), W [X || M_a X], needs edge weights; that is PyG's ``DenseGraphConv(aggr="add")``
     (``SAGEConv`` ignores edge weights). The layers hold its parameters and compute what it
     computes, without the zeros of the square adjacency and without rows that nothing reads.
+
+    Attributes:
+        messages: whether nodes hear of each other. False makes the layers a network on every node's
+            own features, which tells what the messages give (benchmarks/graph_stage.py).
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class LabelGraph(nn.Module):
         self.num_classes = list(num_classes)
         self.temperature = temperature
         self.dropout = dropout
+        self.messages = True
         self.num_unified = edge_logits.shape[0]
         text_dim = text_features.shape[1]
         self.register_buffer("text_features", text_features.float())
@@ -108,6 +113,8 @@ class LabelGraph(nn.Module):
         """
         mapping = self.mapping()
         to_labels, to_unified = message_weights(mapping)
+        if not self.messages:
+            to_labels, to_unified = torch.zeros_like(to_labels), torch.zeros_like(to_unified)
         x = F.relu(self._input())  # (V, G)
         for number, layer in enumerate(self.layers, 1):
             x = F.dropout(x, self.dropout, self.training)
