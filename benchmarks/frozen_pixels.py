@@ -33,6 +33,7 @@ from unilabel.modeling.meta_arch import UniLabelSegmentor
 from unilabel.text.cache import load_or_encode
 
 ALL = 10**9  # images or pixels: every one
+SCORED = 4  # one in so many validation pixels is scored
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class FrozenNetwork:
         model: with one head for each dataset.
         text: (C, T) features of the label texts.
         train: those pixels of training images that the stage would see.
-        val: all labelled cells of the validation images.
+        val: labelled cells of all validation images, one in SCORED.
     """
 
     name: str
@@ -96,6 +97,7 @@ def read_network(name: str, folder: Path, kept: Path) -> FrozenNetwork:
     text = load_or_encode(None, spaces, cfg.TEXT.ENCODER, mode=cfg.TEXT.MODE)
     file = kept / f"{name}_{seed}_{file_digest(weights)[:12]}.pt"
     train, val = _pixels(file, model, cfg, sources, stages[0].index)
+    val = thinned(val, SCORED, seed)
     return FrozenNetwork(name, seed, cfg, stages[0], sources, spaces, model, text, train, val)
 
 

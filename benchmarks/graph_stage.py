@@ -13,10 +13,10 @@ Three questions, each with the same start, pixels and steps for every variant of
              surely a pixel of the class has a higher one than another), which no bias between seen
              and unseen labels touches. Simplest rival: the mean of the 3 textually nearest rows.
 
-Variants of the graph: "messages"; "alone", without messages, so that X_u comes from a unified
-label's own learned features; "text", without messages, but these features are the mean text of its
-classes. The networks are those of benchmarks/compare.py after MULTI_HEAD (``stem_SEED``), NAME is
-that of configs/NAME.yaml. Cells that are in --cells are not measured again.
+Without messages, X_u comes from a unified label's own learned features alone; text_only also asks
+for these features to be the mean text of its classes ("text"). The networks are those of
+benchmarks/compare.py after MULTI_HEAD (``stem_SEED``), NAME is that of configs/NAME.yaml. One in 4
+validation pixels is scored. Cells that are in --cells are not measured again.
 
 Example:
   python benchmarks/graph_stage.py --networks mini=output/mini/stem_{0,1,2} \
@@ -59,10 +59,13 @@ def links_cell(begin: Start) -> dict[str, Any]:
     net = begin.net
     without = begin.fresh(net.train)
     without.propose(replace(net.segment, stage=Stage.SEG), net.segment.start)
-    start = LabelMapping.from_stacked(net.spaces, begin.proposal.links)
+    start, completed = (
+        LabelMapping.from_stacked(net.spaces, begin.proposal.links),
+        without.mapping(),
+    )
     result: dict[str, Any] = {
         "node selection": relation_scores(net.cfg, start),
-        "no stage": relation_scores(net.cfg, without.mapping()),  # completed by pixels
+        "no stage": relation_scores(net.cfg, completed),
     }
     for variant in VARIANTS:
         unifier = begin.learned(variant, net.train)
@@ -73,7 +76,7 @@ def links_cell(begin: Start) -> dict[str, Any]:
             "solved": relation_scores(net.cfg, solved),
             "left": relation_scores(net.cfg, left),
             "proposed": int((solved.stacked() != start.stacked()).sum()),
-            "changed": int((left.stacked() != without.mapping().stacked()).sum()),
+            "changed": int((left.stacked() != completed.stacked()).sum()),
         }
     return result
 

@@ -15,7 +15,6 @@ from frozen_pixels import (
     class_auc,
     class_iou,
     rounded,
-    thinned,
     without_classes,
 )
 from graph_stage_start import VARIANTS, Start, mean_text, set_variant
@@ -28,7 +27,6 @@ from unilabel.engine.node_selection import NodeProposal, text_score
 from unilabel.engine.pixel_cache import PixelCache
 
 FOLDS = 5
-FEWER_SCORED = 4  # one in so many validation pixels
 NEAREST = 3  # rows that stand in for a label known by its text
 
 
@@ -98,23 +96,22 @@ def nearest_rows(rows: Tensor, text: Tensor, unknown: Tensor) -> Tensor:
 
 def text_only_cell(begin: Start, folds: int) -> dict[str, Any]:
     """IoU and AUC of classes that are known by their texts, fold for fold."""
-    proposal, unifier = begin.proposal, begin.learned("messages", begin.net.train)
-    net = replace(begin.net, val=thinned(begin.net.val, FEWER_SCORED, begin.net.seed))
-    unifier.leave(net.segment, net.segment.stop - 1)
-    seen = net.model.uni_head.label_embedding.detach()
+    net, proposal = begin.net, begin.proposal
     heads, links = list(net.model.multi_head.weights), proposal.links
     mapping, text = LabelMapping.from_stacked(net.spaces, links), mean_text(net.text, links)
+    start, mode = initial_embedding(links, heads), net.cfg.MODEL.MAPPING_MODE
+    fit = partial(fit_label_embedding, net.cfg, net.spaces, mapping=mapping, mode=mode)
+    seen, _ = fit(cache=net.train, start=start, seed=net.cfg.SEED)
     by_text = text_score(net.cfg, net.spaces, net.text)
     classes = []
     for number, fold in enumerate(deal_folds(links, FOLDS, net.seed)[:folds]):
         pixels = without_classes(net.train, net.spaces, fold.hidden)
         told = fold.hidden[:, None] | fold.hidden[None]
         known = replace(proposal, score=torch.where(told, by_text, proposal.score))
-        found = {v: text_only_rows(net, known, pixels, fold, v) for v in VARIANTS}
+        found = {v: text_only_rows(net, known, pixels, fold, v) for v in (*VARIANTS, "text")}
         found["nearest, graph"] = nearest_rows(found["messages"], text, fold.rows)
-        start = nearest_rows(initial_embedding(links, heads), text, fold.rows)
-        fit = partial(fit_label_embedding, net.cfg, net.spaces, pixels, mapping)
-        fitted, _ = fit(start, net.cfg.MODEL.MAPPING_MODE, net.cfg.SEED)
+        guess = nearest_rows(start, text, fold.rows)
+        fitted, _ = fit(cache=pixels, start=guess, seed=net.cfg.SEED)
         found["nearest, fitted"] = nearest_rows(fitted, text, fold.rows)
         found["all pixels seen"] = seen
         iou = {way: class_iou(net, rows, mapping) for way, rows in found.items()}

@@ -17,7 +17,7 @@ from unilabel.engine.node_selection import NodeProposal
 from unilabel.engine.pixel_cache import PixelCache
 from unilabel.engine.unifier import Unifier
 
-VARIANTS = ("messages", "alone", "text")
+VARIANTS = ("messages", "alone")  # and "text", for labels known by text only
 
 
 class StageUnifier(Unifier):
@@ -53,7 +53,7 @@ class Start:
         """A unifier at the end of its first GNN stage on ``pixels``, before it leaves it.
 
         Args:
-            variant: one of VARIANTS.
+            variant: see :func:`set_variant`.
             pixels: of the frozen network.
             keep_links: learn X_u for the links of node selection, whatever the edges say.
         """
@@ -71,7 +71,7 @@ class Start:
 
 
 def set_variant(graph: LabelGraph, variant: str, links: Tensor) -> None:
-    """Turn a fresh label graph over (N, C) links into one of VARIANTS."""
+    """Turn a fresh label graph over (N, C) links into a variant: see benchmarks/graph_stage.py."""
     graph.messages = variant == "messages"
     if variant == "text":
         graph.unified_features.data.copy_(mean_text(graph.text_features, links))

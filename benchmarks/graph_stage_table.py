@@ -11,13 +11,10 @@ from cells import spread
 Cell = dict[str, Any]
 # Training pixels of a class: from, below.
 BINS = ((0, 50), (50, 500), (500, None))
-GRAPHS = {
-    "messages": "graph",
-    "alone": "graph, no messages",
-    "text": "graph, no messages, text as own feature",
-}
+GRAPHS = {"messages": "graph", "alone": "graph, no messages"}
 FITS = {"fitted": "fitted (shipped)", "fitted from graph": "fitted from the graph's"}
 RIVALS = {
+    "text": "graph, no messages, text as own feature",
     "nearest, graph": "3 nearest by text, of the graph's rows",
     "nearest, fitted": "3 nearest by text, of fitted rows",
     "all pixels seen": "fitted, with all pixels",

@@ -42,6 +42,12 @@ there is one, is an earlier state of this repository.
 OMP_NUM_THREADS=1 python benchmarks/head.py --json benchmarks/results/head.json
 python benchmarks/report.py
 ```
+
+Scripts that ask what a part is worth, not how fast it is, have their tables in the documents:
+
+| script | question | table |
+| --- | --- | --- |
+| `graph_stage.py` | what messages of the GNN stage give | [RESULTS.md](../docs/RESULTS.md) |
 """
 
 CUDA = """\
