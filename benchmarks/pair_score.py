@@ -4,7 +4,8 @@ r"""How well do scores of "these two classes share pixels" find the relations of
   fused               the score of node selection (unilabel/core/evidence.py), the configuration's
                       TEXT_WEIGHT and SCORE_THRESHOLD
   perceptron          learned on a pair's evidence, both directions; threshold .5
-  messages_1, _2      the same with one or two rounds of messages through third labels
+  messages_1          the same with messages through third labels
+  messages_2          with two rounds of them (if --scores names it)
 
 The learned ones see graphs that are simulated from cached pixels of one dataset at a time
 (benchmarks/simulated_graphs.py), never a relation between two of the datasets. Each is scored
@@ -37,7 +38,6 @@ from pathlib import Path
 from typing import Any
 
 from cells import spread
-from common import Report
 from detectron2.config import CfgNode
 from pair_cases import Case, known_case, read_network, simulated_graphs, text_draws
 from pair_network import learned_score, train
@@ -173,40 +173,29 @@ def fill_cells(args: argparse.Namespace, seed: int, folders: dict[str, Path]) ->
 def table(cells: Sequence[dict[str, Any]], seconds: float) -> list[str]:
     """Lines of the table: a row for each score, without and with text."""
     columns = list(next(iter(cells[0]["text"].values())))
-    head = ["score", "text", *(f"{c}: {what}" for c in columns for what in ("F1", "best"))]
+    head = ["score", "text", "seeds", *(f"{c}: {what}" for c in columns for what in ("F1", "best"))]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for method, title in TITLES.items():
         mine = [cell for cell in cells if cell["method"] == method]
+        seeds = ", ".join(str(cell["seed"]) for cell in mine)
         for text in TEXTS if mine else ():
             found = [cell["text"][text] for cell in mine]
             row = [spread([f[c][k] for f in found], 3) for c in columns for k in ("f1", "best")]
-            lines.append("| " + " | ".join([title, text, *row]) + " |")
-    settings, seeds = cells[0]["settings"], sorted({cell["seed"] for cell in cells})
+            lines.append("| " + " | ".join([title, text, seeds, *row]) + " |")
+    settings = cells[0]["settings"]
     return [
         *lines,
         "",
-        f"Seeds {', '.join(map(str, seeds))}; {settings['graphs']} graphs to learn from and "
-        f"{settings['held_out']} held out for each. {seconds / 60:.0f} minutes of one CPU core "
-        f"together; unilabel {unilabel.__version__}.",
+        f"{settings['graphs']} graphs to learn from and {settings['held_out']} held out for each "
+        f"seed. {seconds / 60:.0f} minutes of one CPU core together; "
+        f"unilabel {unilabel.__version__}.",
     ]
 
 
-def report(cells: Sequence[dict[str, Any]]) -> Report:
-    """Rows for benchmarks/README.md: the learned scores against the fused one."""
-    result = Report("pair_score")
-    means: dict[tuple[str, str, str], float] = {}
-    for method in TITLES:
-        mine = [cell["text"] for cell in cells if cell["method"] == method]
-        for text, columns in (mine[0] if mine else {}).items():
-            for column in columns:
-                values = [cell[text][column]["f1"] for cell in mine]
-                means[method, text, column] = sum(values) / len(values)
-    for (method, text, column), value in means.items():
-        fused = means.get(("fused", text, column))
-        if method != "fused" and fused:
-            case = f"{column}, {'with' if TEXTS[text] else 'without'} text"
-            result.row(case, f"F1, {TITLES[method]}", value, fused, ratio=value / fused)
-    return result
+def spent(kept: Sequence[dict[str, Any]]) -> float:
+    """Processor seconds of all files; the texts of the lists are the same for every seed."""
+    seconds = [s for file in kept for what, s in file["cpu_seconds"].items() if what != "texts"]
+    return sum(seconds) + max((file["cpu_seconds"].get("texts", 0.0) for file in kept), default=0.0)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -216,7 +205,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--networks", nargs="+", default=[], metavar="NAME=FOLDER_SEED")
-    add("--scores", nargs="+", default=list(SCORES), choices=SCORES, help="default: all")
+    add("--scores", nargs="+", default=list(SCORES)[:3], choices=SCORES, help="%(default)s")
     add("--lists", nargs="+", default=LISTS, metavar="NAME", help="published label lists")
     add("--list-relations", metavar="FILE", help="known relations of the lists")
     add("--graphs", type=int, default=150, help="simulated graphs to learn from")
@@ -225,7 +214,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--cache", type=Path, help="folder of pixels, texts and graphs")
     add("--cells", type=Path, default=CELLS, metavar="DIR", help="where results are kept")
     add("--table-only", action="store_true", help="the table of the results that are there")
-    add("--json", metavar="FILE", help="write a report for benchmarks/README.md")
     return parser
 
 
@@ -243,10 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cells = [cell for cell in kept if "method" in cell]
         if not cells:
             raise UniLabelError(f"no finished result in {args.cells}.")
-        seconds = sum(s for cell in kept for s in cell["cpu_seconds"].values())
-        print("\n".join(table(cells, seconds)))
-        if args.json:
-            report(cells).write(args.json)
+        print("\n".join(table(cells, spent(kept))))
     except UniLabelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -48,6 +48,7 @@ Scripts that ask what a part is worth, not how fast it is, have their tables in 
 | script | question | table |
 | --- | --- | --- |
 | `graph_stage.py` | what messages of the GNN stage give | [RESULTS.md](../docs/RESULTS.md) |
+| `pair_score.py` | what learned scores of pairs give | [RELATIONS.md](../docs/RELATIONS.md) |
 """
 
 CUDA = """\
