@@ -69,6 +69,7 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
     "ours_no_fit": ("learned", {"UNIFY.FIT_ITERATIONS": "0"}),
     "ours_no_shift": ("learned", {"MODEL.DATASET_SHIFT": "False"}),
     "ours_incomplete": ("learned", {"UNIFY.COMPLETE_PURITY": "2.0"}),
+    "ours_unrelated": ("learned", {"UNIFY.LINK_RELATIONS": "False"}),
     "ours_no_bias": ("learned", {"MODEL.DATASET_BIAS": "False"}),
     "ours_no_class_weights": ("learned", {"LOSS.CLASS_WEIGHT_POWER": "0.0"}),
     "multi_head_no_class_weights": (

@@ -150,6 +150,9 @@ def add_unilabel_config(cfg: CN) -> None:
     # A class is linked to a unified label that has none of its dataset if so much of what the label
     # wins of the dataset's pixels is this class (like its others, or a background); > 1: never
     cfg.UNIFY.COMPLETE_PURITY = 0.8
+    # At the end, unified labels of a class that texts put within a class of another dataset are
+    # linked to that one, if they have none there (NODES fused)
+    cfg.UNIFY.LINK_RELATIONS = True
     cfg.UNIFY.PRUNE_SHARE = 0.01  # links with a smaller share of their class are pruned
     cfg.UNIFY.PRUNE_AT = 0.5  # position in FINAL; 0: no pruning
 

@@ -14,6 +14,7 @@ from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.engine.pixel_cache import PixelCache
 from unilabel.engine.readouts import Readouts, fit_readouts, looseness
+from unilabel.modeling.heads import SILENT
 
 pytestmark = pytest.mark.d2
 
@@ -88,6 +89,24 @@ def test_labels_that_a_dataset_has_no_class_for_keep_their_classifier() -> None:
     found = fit_readouts(cfg, SPACES, cache, mapping, torch.zeros(4, DIM), bias, [99] * 2, seed=0)
     assert not found.shift[1, 3].any()
     assert float(found.bias[1, 3]) == 1.0
+
+
+def test_a_silent_label_takes_no_part_in_own_answers() -> None:
+    links = torch.cat([SHARED, torch.zeros(1, 6).bool()])
+    links[3, 0] = links[3, 3] = True  # a second "a", silent by night
+    cfg = load_config(QUICK, ["UNIFY.FIT_ITERATIONS", "30"])
+    sets = classes(0.0), classes(1.2, seed=1)
+    cache = PixelCache([s[0] for s in sets], [s[1] for s in sets])
+    mapping = LabelMapping.from_stacked(SPACES, links)
+    bias = torch.zeros(2, 4)
+    bias[1, 3] = SILENT
+    start = torch.randn(4, DIM, generator=torch.Generator().manual_seed(3))
+    found = fit_readouts(cfg, SPACES, cache, mapping, start, bias, [99] * 2, seed=0)
+    assert float(found.bias[1, 3]) == SILENT
+    assert not found.shift[1, 3].any()
+    assert bool(found.shift[1, :3].any(1).all())
+    assert bool(found.shift[0].any(1).all())
+    assert not torch.equal(found.embedding[3], start[3])  # X_u is fitted for all its links
 
 
 def test_the_same_seed_gives_the_same_readouts() -> None:

@@ -273,6 +273,14 @@ def test_pixels_speak_against_links(toy_space: UnifiedLabelSpace) -> None:
     counts[own, label], counts[own, 0] = 1, 999  # hardly any of the class is read as the label
     found = suspicious_links(draft, toy_space.label_spaces, {"toy_fine": counts})
     assert found[label, "toy_fine"].reason == "carries 1 of 1,000 pixels drawn as “car”"
+    by_text = {**draft.links, (label, "toy_fine"): (own, Link("text", 1.0))}
+    told = replace(draft, links=by_text)  # texts never claimed that the photos show it
+    found = suspicious_links(told, toy_space.label_spaces, {"toy_fine": counts})
+    assert (label, "toy_fine") not in found
+    counts[other, label] = 700  # but photos may show that it is something else
+    found = suspicious_links(told, toy_space.label_spaces, {"toy_fine": counts})
+    assert "100 % are drawn as “bus”" in found[label, "toy_fine"].reason
+    counts[other, label] = 0
     counts //= 10  # too few to say anything
     assert suspicious_links(draft, toy_space.label_spaces, {"toy_fine": counts}) == {}
 

@@ -98,7 +98,7 @@ def test_stages_are_recorded_in_order(results: dict) -> None:
 
 def test_links_are_scored_after_every_event(results: dict) -> None:
     events = [entry["after"] for entry in results["link_scores"]]
-    assert events == ["node selection", "GNN", "GNN", "pruning"]
+    assert events == ["node selection", "GNN", "GNN", "pruning", "typed relations"]
     last, final = results["link_scores"][-1], results["relations"]
     assert all(last[key] == round(final[key], 4) for key in ("precision", "recall", "f1"))
 

@@ -19,7 +19,7 @@ from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet, default_color
 from unilabel.core.synthetic import write_toy_world
 from unilabel.core.typed_relations import TypedRelation
-from unilabel.core.unified_space import UnifiedLabelSpace
+from unilabel.core.unified_space import Link, UnifiedLabelSpace
 from unilabel.data.folders import folder_source
 from unilabel.data.sources import Sample
 from unilabel.harmonize import report_page as page_module
@@ -63,6 +63,9 @@ def test_pairs_by_hand() -> None:
     assert pairs[2].doubts == [
         "the link of road in one to the label 'marking' carries 10 of 9010 pixels"
     ]
+    space = two_datasets()
+    by_text = replace(space, links={**space.links, (1, "one", 0): Link("text", 0.8)})
+    assert find_pairs(by_text, ["one", "two"], pixels, written, free)[2].doubts == []
     free[1][1] = [100, 100, 0, 600]
     again = find_pairs(two_datasets(), ["one", "two"], pixels, written, free)[2]
     assert again.doubts[0] == "the model reads only 25 % of marking in two as the other class"
@@ -217,6 +220,15 @@ def test_every_link_has_its_crops(job, totals) -> None:
     index, row, _ = first
     classes = job.labeller.parts[index].source.label_space.class_names
     assert f"{classes[row]} ({names[index]}) and the label" in part
+
+
+def test_links_by_texts_need_no_picture(job, totals) -> None:
+    space = job.labeller.predictor.label_space
+    evidence = collect(job.labeller, job.photos, workers=1)
+    evidence.crops.clear()
+    assert make_report(job, space, totals, evidence).bare == len(space.links)
+    links = {key: Link("text", link.weight) for key, link in space.links.items()}
+    assert make_report(job, replace(space, links=links), totals, evidence).bare == 0
 
 
 def test_another_target_has_the_same_report_form(job, totals) -> None:

@@ -77,6 +77,7 @@ class UnifiedLabelSpace:
         source: str = "learned",
         provenance: dict[str, Any] | None = None,
         human_links: Tensor | None = None,
+        text_links: Tensor | None = None,
     ) -> UnifiedLabelSpace:
         """Name and colour the unified labels after the classes that they stand for.
 
@@ -86,6 +87,7 @@ class UnifiedLabelSpace:
             source: who made them.
             provenance: notes to keep.
             human_links: (N, C) bool, links whose source is ``human``.
+            text_links: (N, C) bool, others whose source is ``text``.
         """
         links = {}
         offsets = dict(
@@ -93,20 +95,26 @@ class UnifiedLabelSpace:
         )
         for name, matrix in mapping.matrices.items():
             for row, column in torch.nonzero(matrix).tolist():
-                weight = 1.0 if weights is None else float(weights[row, offsets[name] + column])
-                human = human_links is not None and bool(human_links[row, offsets[name] + column])
-                links[row, name, column] = Link(
-                    "human" if human else source, min(1.0, max(0.0, round(weight, 6)))
-                )
+                spot = row, offsets[name] + column
+                weight = 1.0 if weights is None else float(weights[spot])
+                said = source
+                for who, told in (("text", text_links), ("human", human_links)):
+                    if told is not None and bool(told[spot]):
+                        said = who
+                links[row, name, column] = Link(said, min(1.0, max(0.0, round(weight, 6))))
         names, colors = _names_and_colors(mapping)
         return cls(mapping, names, colors, links, provenance=dict(provenance or {}))
 
     def human_links(self) -> Tensor:
         """(N, C) bool: links that a person made or confirmed."""
+        return self.said_by("human")
+
+    def said_by(self, *sources: str) -> Tensor:
+        """(N, C) bool: links of these sources."""
         matrix = torch.zeros_like(self.mapping.stacked())
         offsets = dict(zip(self.label_spaces.names, self.label_spaces.class_offsets, strict=False))
         for (row, dataset, column), link in self.links.items():
-            matrix[row, offsets[dataset] + column] = link.source == "human"
+            matrix[row, offsets[dataset] + column] = link.source in sources
         return matrix
 
     def with_mapping(self, mapping: LabelMapping, source: str = "learned") -> UnifiedLabelSpace:

@@ -76,7 +76,7 @@ def suspicious_links(
         names = label_spaces.get(dataset).class_names
         reasons = [_weight(link)]
         if counts is not None and dataset in counts:
-            reasons.append(_pixels(counts[dataset], row, column, names, draft.names[row]))
+            reasons.append(_pixels(counts[dataset], row, column, names, draft, link))
         if support is not None:
             index = label_spaces.class_offsets[label_spaces.dataset_index(dataset)] + column
             reasons.append(_text(support[index], draft, row, dataset, names[column], column))
@@ -92,21 +92,29 @@ def _weight(link: Link) -> Suspicion:
 
 
 def _pixels(
-    counts: NDArray[np.int64], row: int, column: int, names: Sequence[str], label: str
+    counts: NDArray[np.int64],
+    row: int,
+    column: int,
+    names: Sequence[str],
+    draft: Draft,
+    link: Link,
 ) -> Suspicion:
-    """What the drawn labels of photos say about a link of a label and a class."""
+    """What the drawn labels of photos say about a link of a label and a class.
+
+    A link by texts never claimed that the class's photos show the label: few pixels say nothing.
+    """
     drawn, read = int(counts[column].sum()), int(counts[:, row].sum())
     share = counts[:, row] / max(read, 1)
     best = int(share.argmax())
     margin = float(share[best] - share[column])
     if read >= LEAST_PIXELS and margin >= PIXEL_MARGIN:
         text = (
-            f"of the pixels read as “{label}”, {100 * share[best]:.0f} % are drawn as "
+            f"of the pixels read as “{draft.names[row]}”, {100 * share[best]:.0f} % are drawn as "
             f"“{names[best]}” and {100 * share[column]:.0f} % as “{names[column]}”"
         )
         return Suspicion(round(margin, 4), text)
     carried = int(counts[column, row])
-    if drawn >= LEAST_PIXELS and carried < FEW_SHARE * drawn:
+    if link.source != "text" and drawn >= LEAST_PIXELS and carried < FEW_SHARE * drawn:
         text = f"carries {carried:,} of {drawn:,} pixels drawn as “{names[column]}”"
         return Suspicion(PIXEL_MARGIN, text)
     return Suspicion(0.0, "")

@@ -35,7 +35,12 @@ class FewerLabels:
 
 
 def linked_only(mapping: LabelMapping, head: UniSegHead) -> FewerLabels | None:
-    """Without the labels that have no link; None if every one has some."""
+    """Without the labels that have no link; None if every one has some.
+
+    The model answers as it did: in ``logit_sum`` such a label adds to no class, in
+    ``probability_sum`` it stands in the denominator that all classes share. Without it every
+    unified label that can win stands for something.
+    """
     active = mapping.active()
     if bool(active.all()):
         return None

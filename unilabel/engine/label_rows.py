@@ -27,6 +27,7 @@ class LabelRows:
             the run goes on from, or None.
         held_links: (N, C) bool, what they are there.
         reviewed: the label space of a file (UNIFY.NODES file) or of that older model, or None.
+        related: (N, C) bool links that typed relations gave after the last iteration, or None.
         origin: (N,) int64, row of ``reviewed`` that each unified label was, -1 for none; or None.
         learned: whether a GNN stage has changed the links.
     """
@@ -38,6 +39,7 @@ class LabelRows:
         self.human_links: Tensor | None = None
         self.held: Tensor | None = None
         self.held_links: Tensor | None = None
+        self.related: Tensor | None = None
         self.reviewed: UnifiedLabelSpace | None = None
         self.origin: Tensor | None = None
         self.learned = False
@@ -78,6 +80,11 @@ class LabelRows:
             links = torch.where(self.held, self.held_links.to(links), links)
         return with_fixed_links(links, self.human_links, self.label_spaces)
 
+    def relate(self, weights: Tensor) -> None:
+        """Take links of typed relations, with their ``weights`` (N, C), 0: none."""
+        self.related = weights > 0
+        self.edge_weights = torch.where(self.related, weights, self.edge_weights)
+
     def regroup(self, new_index: Tensor) -> list[str]:
         """Follow a merging or dropping of unified labels.
 
@@ -92,7 +99,7 @@ class LabelRows:
         total = self.label_spaces.total
         weights, place = torch.zeros(count, total), target[:, None].expand(-1, total)
         self.edge_weights = weights.scatter_reduce_(0, place, self.edge_weights[kept], "amax")
-        for name in ("human_links", "held", "held_links"):
+        for name in ("human_links", "held", "held_links", "related"):
             rows = getattr(self, name)
             if rows is not None:
                 merged = torch.zeros(count, total).index_add_(0, target, rows[kept].float())
@@ -119,6 +126,7 @@ class LabelRows:
             source="learned" if self.learned else source,
             provenance=provenance,
             human_links=self.human_links,
+            text_links=self.related,
         )
         if self.reviewed is None:
             return space

@@ -17,7 +17,7 @@ from unilabel.core.completion import complete_links
 from unilabel.core.errors import UniLabelError
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
-from unilabel.core.pruning import confirm_changes, usage_counts
+from unilabel.core.pruning import confirm_changes, prune_mapping, usage_counts
 from unilabel.core.relations import RelationTruth
 from unilabel.core.transport import solve_mapping
 from unilabel.engine.evaluate import relations_file
@@ -141,6 +141,27 @@ def held_links(cfg: CfgNode, mapping: LabelMapping, score: Tensor | None) -> Ten
     return links & ~against & (links.sum(1, keepdim=True) > 1)
 
 
+def pruned_links(
+    cfg: CfgNode,
+    mapping: LabelMapping,
+    cache: PixelCache,
+    embedding: Tensor,
+    score: Tensor | None,
+) -> Tensor:
+    """(N, C) bool: links that the network uses (UNIFY.PRUNE_SHARE) or that evidence speaks for.
+
+    Args:
+        cfg: UNIFY.
+        mapping: links in use.
+        cache: pixels of the network.
+        embedding: (N, D) X_u.
+        score: see :func:`held_links`.
+    """
+    usage = label_usage(mapping.label_spaces, cache, embedding)
+    held = held_links(cfg, mapping, score)
+    return prune_mapping(mapping, usage, cfg.UNIFY.PRUNE_SHARE, held).stacked()
+
+
 def check_finite(soft: Tensor, label_spaces: LabelSpaceSet, iteration: int) -> None:
     """Refuse to solve an (N, C) soft mapping that is not finite.
 
@@ -155,6 +176,19 @@ def check_finite(soft: Tensor, label_spaces: LabelSpaceSet, iteration: int) -> N
         f"{label_spaces.label_names()[column]}); lower GRAPH.LR and GRAPH.EDGE_LR, then "
         "--resume."
     )
+
+
+def check_finite_embedding(embedding: Tensor, iteration: int) -> None:
+    """Refuse an (N, D) X_u that is not finite.
+
+    Raises:
+        UniLabelError: says what to lower.
+    """
+    if not bool(torch.isfinite(embedding).all()):
+        raise UniLabelError(
+            f"the label embedding is not finite at iteration {iteration}; lower UNIFY.FIT_LR or "
+            "set UNIFY.FIT_ITERATIONS 0, then --resume."
+        )
 
 
 def relation_scores(cfg: CfgNode, mapping: LabelMapping) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.losses import class_weights
 from unilabel.engine.fitting import mapped_cross_entropy
 from unilabel.engine.pixel_cache import PixelCache
+from unilabel.modeling.heads import SILENT
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def fit_readouts(
         cache: pixels of the trained network; those of an image beside each other.
         mapping: links.
         embedding: (N, D) X_u to begin with.
-        bias: (K, N) to begin with.
+        bias: (K, N) to begin with; a silent label takes no part in a dataset's own answers.
         photos: training photos of every dataset.
         seed: of the pixel draws.
     """
@@ -88,7 +89,8 @@ def fit_readouts(
     bias = bias.clone()
     free = [looseness(count) for count in photos]
     for i, space in enumerate(label_spaces):
-        reader = _OwnReader(cfg, mapping[space.name], cache.embeddings[i], cache.labels[i], seed)
+        asked = mapping[space.name] & (bias[i] > SILENT / 2)[:, None]  # (N, C_i)
+        reader = _OwnReader(cfg, asked, cache.embeddings[i], cache.labels[i], seed)
         bias[i], shift[i] = reader.fit(embedding, bias[i], free[i])
     logger.info(
         "own classifiers of the datasets (0: the unified ones, 1: free): %s",

@@ -92,6 +92,7 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
         hooks.append(ProgressHook(writers))
     trainer.register_hooks(hooks)
     trainer.train()
+    trainer.unifier.relate()
     if cfg.SOLVER.REFIT:
         trainer.refit()
     space = trainer.unifier.finish()

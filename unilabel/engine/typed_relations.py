@@ -17,6 +17,11 @@ from unilabel.text.typed import find_typed_relations
 logger = logging.getLogger(__name__)
 
 
+def links_relations(cfg: CfgNode) -> bool:
+    """Whether unified labels get the links of typed relations: of evidence, and if configured."""
+    return cfg.UNIFY.LINK_RELATIONS and cfg.UNIFY.NODES == "fused"
+
+
 def with_typed_relations(
     cfg: CfgNode, space: UnifiedLabelSpace, cross: Tensor | None = None
 ) -> UnifiedLabelSpace:
@@ -37,6 +42,9 @@ def with_typed_relations(
         return replace(space, relations=merged_with((), space.relations, spaces))
     encode = build_text_encoder(cfg.TEXT.ENCODER).encode
     linked = space.mapping.links()
+    if links_relations(cfg):  # a relation that became a link keeps its type
+        learned = space.said_by("learned", "human").float()
+        linked = learned.T @ learned > 0
     found = find_typed_relations(texts_of(cfg, spaces), linked, encode, cross)
     result = replace(space, relations=merged_with(found, space.relations, spaces))
     logger.info(

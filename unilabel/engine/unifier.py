@@ -14,11 +14,10 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from unilabel.core.errors import UniLabelError
 from unilabel.core.label_graph import LabelGraph
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
-from unilabel.core.pruning import prune_mapping
+from unilabel.core.related_links import related_links
 from unilabel.core.stages import Segment, Stage
 from unilabel.core.unified_space import UnifiedLabelSpace
 from unilabel.data.sources import DatasetSource
@@ -30,16 +29,17 @@ from unilabel.engine.kept_labels import KeptLabels
 from unilabel.engine.label_rows import LabelRows
 from unilabel.engine.links import (
     check_finite,
+    check_finite_embedding,
     completed_links,
     confirmed_links,
-    held_links,
-    label_usage,
+    pruned_links,
     relation_scores,
     solve_links,
 )
 from unilabel.engine.node_selection import NodeProposal, ensure_valid, propose_nodes
 from unilabel.engine.pixel_cache import PixelCache, collect_pixels, embed_batch
 from unilabel.engine.readouts import learn_beside
+from unilabel.engine.typed_relations import links_relations, with_typed_relations
 from unilabel.modeling.meta_arch import UniLabelSegmentor, build_uni_head
 from unilabel.text.cache import load_or_encode
 
@@ -264,11 +264,7 @@ class Unifier:
                 embedding, bias = self._fit(mapping, embedding, bias)
                 added = int((mapping.stacked() & ~fitted.stacked()).sum())
                 self.note(f"{added} more links that the pixels of unified labels speak for")
-        if not bool(torch.isfinite(embedding).all()):
-            raise UniLabelError(
-                f"the label embedding is not finite at iteration {iteration}; lower UNIFY.FIT_LR "
-                "or set UNIFY.FIT_ITERATIONS 0, then --resume."
-            )
+        check_finite_embedding(embedding, iteration)
         distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
         self.model.uni_head.set_label_space(embedding, mapping.stacked(), bias)
 
@@ -293,10 +289,8 @@ class Unifier:
         """
         cfg, head = self.cfg, self.model.uni_head
         exact = cfg.MODEL.MAPPING_MODE == "logit_sum"
-        if self.rows.held is not None or (not exact and cfg.UNIFY.FIT_ITERATIONS == 0):
-            self._drop_unlinked()
-            return
-        fewer = merged(self.mapping(), head, exact, cfg.MODEL.DATASET_BIAS)
+        apart = self.rows.held is not None or (not exact and cfg.UNIFY.FIT_ITERATIONS == 0)
+        fewer = None if apart else merged(self.mapping(), head, exact, cfg.MODEL.DATASET_BIAS)
         if fewer is None:
             self._drop_unlinked()
             return
@@ -325,15 +319,27 @@ class Unifier:
         if gone:
             self.note(f"labels of before that have no links or became part of another: {gone}")
 
+    def relate(self) -> None:
+        """After the last iteration: links that typed relations speak for (UNIFY.LINK_RELATIONS)."""
+        reviewed = self.rows.reviewed is not None  # what labels of a person or older model mean
+        if self.model.uni_head is None or reviewed or not links_relations(self.cfg):
+            return
+        space = with_typed_relations(self.cfg, self.label_space())
+        weights = related_links(space.mapping, space.relations)
+        self.rows.relate(weights)
+        self.model.uni_head.add_silent_links(weights > 0)
+        mapping = self.mapping()
+        distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
+        self._score("typed relations", mapping)
+        self.note(f"{int((weights > 0).sum())} more links that texts speak for")
+
     def prune(self) -> None:
         """Drop links that neither the network uses (Appendix A) nor evidence speaks for."""
-        share = self.cfg.UNIFY.PRUNE_SHARE
         cache = collect_pixels(self.model, self.cfg, self.sources, PRUNE_SALT)
         embedding = self.model.uni_head.label_embedding.detach().cpu()
-        usage = label_usage(self.label_spaces, cache, embedding)
-        before = self.mapping()
-        held = held_links(self.cfg, before, self.proposal.score)
-        links = self.rows.fix(prune_mapping(before, usage, share, held).stacked())
+        before, share = self.mapping(), self.cfg.UNIFY.PRUNE_SHARE
+        links = pruned_links(self.cfg, before, cache, embedding, self.proposal.score)
+        links = self.rows.fix(links)
         mapping = LabelMapping.from_stacked(self.label_spaces, links)
         self.model.uni_head.set_mapping(links)
         self._score("pruning", mapping)
@@ -346,12 +352,7 @@ class Unifier:
         distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
 
     def finish(self) -> UnifiedLabelSpace | None:
-        """The artefact of a finished run; unified labels without any link are dropped.
-
-        The model answers as the trained one did: in ``logit_sum`` such a label adds to no class, in
-        ``probability_sum`` it stands in the denominator that all classes share. Without it every
-        unified label that can win stands for something.
-        """
+        """The artefact of a finished run; unified labels without any link are dropped."""
         if self.model.uni_head is not None:
             self._drop_unlinked()
         return self.label_space()

@@ -157,6 +157,8 @@ def _doubts(
         carried = written[side.dataset][side.row]
         total = int(carried.sum())
         for label in pair.labels:
+            if space.links[label, names[side.dataset], side.row].source == "text":
+                continue  # texts never claimed that the photos show it
             if total >= _LEAST_PIXELS and carried[label] < _FEW_SHARE * total:
                 texts.append(
                     f"the link of {side.name} in {names[side.dataset]} to the label "

@@ -193,12 +193,15 @@ def _splits(space: UnifiedLabelSpace, names: Sequence[str]) -> str:
 def bare_links(
     space: UnifiedLabelSpace, names: Sequence[str], crops: Mapping[Key, Sequence[Crop]]
 ) -> list[Link]:
-    """Links of the datasets (in order of ``names``) of which there is no crop at all."""
+    """Links of the datasets (in order of ``names``) of which there is no crop at all.
+
+    Those by texts are left out: they never claimed that the photos show them.
+    """
     links = [
         (index, int(column), label)
         for index, name in enumerate(names)
         for label, column in enumerate(space.mapping.class_of(name).tolist())
-        if column >= 0
+        if column >= 0 and space.links[label, name, int(column)].source != "text"
     ]
     return [link for link in links if not (crops.get((link, True)) or crops.get((link, False)))]
 

@@ -114,6 +114,18 @@ class UniSegHead(nn.Module):
         self.mapping = mapping.detach().bool().clone().to(self.label_embedding.device)
         self.clear_link_table()
 
+    def add_silent_links(self, links: Tensor) -> None:
+        """Link unified labels to classes of datasets whose own answers do not ask for them.
+
+        Args:
+            links: (N, C) bool, of labels that have no link in that dataset.
+        """
+        links = links.to(self.mapping)
+        silent = torch.stack([block.any(1) for block in links.split(self.num_classes, dim=1)])
+        with torch.no_grad():
+            self.dataset_bias.masked_fill_(silent, SILENT)  # (K, N)
+        self.set_mapping(self.mapping | links)
+
     def clear_link_table(self) -> None:
         """Forget what was derived from the mapping."""
         self._link_table = None
