@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 r"""How much of the known relations a finished model knows: by its links, and with typed relations.
 
-A link is a unified label that two classes share; a typed relation stands beside it in
-label_space.json and needs no common label. Each pair of classes counts once. Where a file has no
+A link is a unified label that two classes share: a learned one, or one that texts tell (source
+"text"). A typed relation of label_space.json needs no common label; most of them became such links.
+Each pair of classes counts once. Where a file has no
 typed relations they are found now, by the texts that it holds. Rows of one model and several seeds
 become one, the mean with the range.
 
@@ -36,18 +37,25 @@ Row = dict[str, float | str]
 
 
 def typed_of(space: UnifiedLabelSpace, encode: Callable[[Sequence[str]], Tensor]) -> list[Any]:
-    """Typed relations of classes that share no label: those of the file, or found now."""
+    """Typed relations: those of the file, or of classes that share no label, found now."""
     if space.relations:
-        return list(space.beside())
+        return [relation for relation in space.relations if relation.type != "none"]
     return list(find_typed_relations(space.label_spaces, space.mapping.links(), encode))
 
 
 def rows_of(space: UnifiedLabelSpace, typed: Sequence[TypedRelation], path: str) -> dict[str, Row]:
-    """Scores of links, of typed relations alone and of both."""
+    """Scores of learned and of all links, of typed relations alone and of both."""
     truth = RelationTruth.from_json(path, space.label_spaces)
-    links, beside = space.mapping.links(), relation_matrix(typed, space.label_spaces)
+    links, told = space.mapping.links(), relation_matrix(typed, space.label_spaces)
+    learned = space.said_by("learned", "human").float()
+    kinds = {
+        "learned links": learned.T @ learned > 0,
+        "links": links,
+        "typed": told,
+        "links and typed": links | told,
+    }
     rows = {}
-    for name, found in (("links", links), ("typed", beside), ("links and typed", links | beside)):
+    for name, found in kinds.items():
         score = truth.score(found)
         row: Row = {key: score[key] for key in COLUMNS[:-1]}
         if "with_background" in score:

@@ -68,6 +68,18 @@ def test_relations_of_the_file_are_scored(
     assert rows["links"] == ["1", "1.000", "0.500", "0.667", "0.667", "-", "-"]
     assert rows["typed"] == ["2", "0.500", "0.500", "0.500", "0.500", "-", "1 of 1"]
     assert rows["links and typed"] == ["3", "0.667", "1.000", "0.800", "0.800", "-", "-"]
+    # the first became a link: its row says so, and what was learned is told apart
+    links = space.mapping.stacked()
+    links[2, 0] = True
+    mapping = LabelMapping.from_stacked(SPACES, links)
+    text = torch.zeros_like(links)
+    text[2, 0] = True
+    linked = replace(UnifiedLabelSpace.from_mapping(mapping, text_links=text), relations=told)
+    again = run(bench, linked, tmp_path, capsys)
+    assert again["learned links"] == rows["links"] == rows["learned links"]
+    assert again["links"][:4] == ["2", "1.000", "1.000", "1.000"]
+    assert again["typed"] == rows["typed"]
+    assert again["links and typed"] == rows["links and typed"]
 
 
 def test_a_file_without_relations_gets_them_by_its_texts(
