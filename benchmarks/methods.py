@@ -81,4 +81,5 @@ METHODS: dict[str, tuple[str, dict[str, str]]] = {
 CONTINUES = {
     "multi_head_refit": "multi_head",
     "ours_no_refit": "ours",
+    "ours_unrelated": "ours",
 }
