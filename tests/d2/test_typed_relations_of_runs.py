@@ -139,7 +139,9 @@ def test_a_run_ends_with_the_links_that_texts_tell() -> None:
     run = unifier(config(), notes)
     head, pixels = run.model.uni_head, torch.randn(1, 8, 50, 30)
     before = [read(head, pixels, i) for i in range(2)]
+    names = run.label_space().names
     run.relate()
+    assert run.label_space().names == names
     # people read by the label of shirts in the unified label space alone
     assert all(torch.equal(read(head, pixels, i), before[i]) for i in range(2))
     expected = [[0, 0], [1, 1], [2, 0], [2, 2], [3, 3]]

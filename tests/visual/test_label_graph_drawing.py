@@ -147,3 +147,27 @@ def test_a_picture_of_too_many_labels_says_that_it_cannot_be_read(
         assert not caplog.messages
         draw_label_graph(space, tmp_path / "graph.png")
     assert re.search(r"graph\.png: 40 unified labels .* --graph graph\.svg", caplog.text)
+
+
+def test_links_that_only_texts_tell_are_dotted_beside_learned_ones(tmp_path: Path) -> None:
+    colors = ((10, 20, 30), (40, 50, 60))
+    spaces = LabelSpaceSet(
+        [
+            LabelSpace("city", ("road", "person"), colors),
+            LabelSpace("shop", ("shirt", "bag"), colors),
+        ]
+    )
+    matrix = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]).bool()
+    text = torch.zeros_like(matrix)
+    text[2, 1] = True
+    mapping = LabelMapping.from_stacked(spaces, matrix)
+
+    def dotted(space: UnifiedLabelSpace) -> int:
+        draw_label_graph(space, tmp_path / "graph.svg")
+        return (tmp_path / "graph.svg").read_text().count("stroke-dasharray")
+
+    mixed = UnifiedLabelSpace.from_mapping(mapping, text_links=text)
+    assert mixed.names == ("road", "person", "shirt", "bag")
+    assert dotted(mixed) == 1
+    assert dotted(UnifiedLabelSpace.from_mapping(mapping)) == 0
+    assert dotted(UnifiedLabelSpace.from_mapping(mapping, source="text")) == 0

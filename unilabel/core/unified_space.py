@@ -87,7 +87,7 @@ class UnifiedLabelSpace:
             source: who made them.
             provenance: notes to keep.
             human_links: (N, C) bool, links whose source is ``human``.
-            text_links: (N, C) bool, others whose source is ``text``.
+            text_links: (N, C) bool, others whose source is ``text``; every class has one beside.
         """
         links = {}
         offsets = dict(
@@ -102,7 +102,11 @@ class UnifiedLabelSpace:
                     if told is not None and bool(told[spot]):
                         said = who
                 links[row, name, column] = Link(said, min(1.0, max(0.0, round(weight, 6))))
-        names, colors = _names_and_colors(mapping)
+        learned = mapping
+        if text_links is not None:  # what only texts tell does not name a label
+            stacked = mapping.stacked() & ~text_links
+            learned = LabelMapping.from_stacked(mapping.label_spaces, stacked)
+        names, colors = _names_and_colors(learned)
         return cls(mapping, names, colors, links, provenance=dict(provenance or {}))
 
     def human_links(self) -> Tensor:

@@ -28,6 +28,7 @@ _PAD = 0.06  # between a square and its name
 _GAP = 1.25  # width of the edges between two columns
 _MARGIN = 0.15
 _HEADER = 0.55
+_DOTTED = (0, (1, 2.5))
 _FONT = 7.5  # points
 _TITLE_FONT = 8.0  # of column titles
 _MAX_NAME = 42  # characters; longer names are cut
@@ -50,9 +51,9 @@ def draw_label_graph(
 ) -> None:
     """Draw the datasets' classes, the unified labels between them, and the links.
 
-    Edges have the colour of their dataset, their width grows with the weight of the link. The
-    figure grows with the number of unified labels; a PNG of more than 2,700 of them cannot be read,
-    which is said.
+    Edges have the colour of their dataset, their width grows with the weight of the link; beside
+    learned links those that only texts tell are dotted. The figure grows with the number of unified
+    labels; a PNG of more than 2,700 of them cannot be read, which is said.
 
     Args:
         space: the label space.
@@ -159,6 +160,7 @@ def _draw_edges(
     unified: _Column,
     top: float,
 ) -> None:
+    mixed = any(link.source != "text" for link in space.links.values())
     for index, dataset in enumerate(space.label_spaces.names):
         on_left = dataset in layout.left
         start = columns[dataset].right if on_left else columns[dataset].left
@@ -167,17 +169,21 @@ def _draw_edges(
         # the datasets of a side arrive below each other, else their edges would hide one another
         ports = layout.left if on_left else layout.right[::-1]
         port = ((ports.index(dataset) + 0.5) / len(ports) - 0.5) * 0.7 * _ROW
-        curves, widths = [], []
+        curves, widths, styles = [], [], []
         for (row, name, column), link in space.links.items():
             if name != dataset:
                 continue
             y0 = top + layout.class_rows[dataset][column] * _ROW + port
             y1 = top + layout.unified_rows[row] * _ROW + port
             curves.append(_curve((start, y0), (end, y1), reach))
-            widths.append(0.5 + 1.7 * link.weight)
+            dotted = mixed and link.source == "text"
+            widths.append(0.9 if dotted else 0.5 + 1.7 * link.weight)
+            styles.append(_DOTTED if dotted else "solid")
         color = DATASET_COLORS[index % len(DATASET_COLORS)]
         axes.add_collection(
-            LineCollection(curves, linewidths=widths, colors=color, alpha=0.6, zorder=1)
+            LineCollection(
+                curves, linewidths=widths, linestyles=styles, colors=color, alpha=0.6, zorder=1
+            )
         )
 
 

@@ -25,8 +25,9 @@ function unilabelGraphDraw(model, shown, layout, layer, scheme) {
       + `${end - dir * gap * 0.5} ${y1} ${end} ${y1}`;
     const several = model.unifiedOf(d, k).length > 1;
     const stroke = scheme === "dataset" ? set.color : unilabelGraphKinds[several ? "superset" : "equal"][1];
-    const line = svg("path", { d: path, stroke, "stroke-width": 0.8 + 2.6 * weight });
-    if (scheme !== "dataset" && several) line.setAttribute("stroke-dasharray", "7 3");
+    const told = model.byText(source), split = scheme !== "dataset" && several;
+    const line = svg("path", { d: path, stroke, "stroke-width": told ? 1.4 : 0.8 + 2.6 * weight });
+    if (told || split) line.setAttribute("stroke-dasharray", told ? "1.5 4" : "7 3");
     const text = `${name(d, k)} of ${set.title} – ${name(-1, id)}: ${weight.toFixed(2)}, ${source}`;
     edges.append(svg("g", { class: "ul-edge", "data-a": key(d, k), "data-b": key(-1, id) },
       svg("title", {}, text), svg("path", { d: path, class: "ul-touch" }), line));

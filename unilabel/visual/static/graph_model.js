@@ -73,5 +73,9 @@ function unilabelGraphModel(data) {
     return shown;
   }
 
-  return { data, key, parse, has, name, color, unifiedOf, relations, around, visible };
+  // Beside learned links those that only texts tell are drawn apart.
+  const mixed = data.unified.some((u) => u.links.some((l) => l[3] !== "text"));
+  const byText = (source) => mixed && source === "text";
+
+  return { data, byText, key, parse, has, name, color, unifiedOf, relations, around, visible };
 }

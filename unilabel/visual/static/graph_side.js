@@ -24,6 +24,8 @@ function unilabelGraphSide(side, { pick, link, server }) {
     const classes = data.datasets.reduce((sum, d) => sum + d.classes.length, 0);
     return [make("h3", {}, "Label graph"), make("p", {}, `${classes} classes of ${data.datasets.length} `
       + `datasets share ${data.unified.length} unified labels through ${links} links.`),
+    data.unified.some((u) => u.links.some((l) => model.byText(l[3])))
+      ? make("p", {}, "Dotted: links that names, a dictionary or descriptions tell, and no photo.") : "",
     make("p", {}, "Click a label to see what it stands for, a link to see why it is there, or a "
       + "dataset's name to see it alone. Drag to move; pinch or Ctrl + wheel to zoom. Arrow keys move "
       + "between labels, Enter opens one, Escape goes back."),
