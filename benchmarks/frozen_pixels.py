@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from kept_pixels import cached, kept, plain, weights_of
 from torch import Tensor
 
 import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, file_digest, read_json
+from unilabel.core.io import file_digest
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.metrics import iou_from_confusion, update_confusion
@@ -25,7 +27,7 @@ from unilabel.core.projection import dataset_logits
 from unilabel.core.stages import Segment, Stage, StageSchedule
 from unilabel.data.build import build_sources
 from unilabel.data.sources import DatasetSource, Sample
-from unilabel.engine.checkpoint import LAST, load_file
+from unilabel.engine.checkpoint import load_file
 from unilabel.engine.evaluate import relations_file
 from unilabel.engine.loading import config_of, load_model
 from unilabel.engine.pixel_cache import PixelCache, collect_pixels
@@ -65,19 +67,19 @@ class FrozenNetwork:
     val: PixelCache
 
 
-def read_network(name: str, folder: Path, kept: Path) -> FrozenNetwork:
+def read_network(name: str, folder: Path, below: Path) -> FrozenNetwork:
     """Load a network of benchmarks/compare.py (``stem_SEED``) and embed its pixels once.
 
     Args:
         name: of the configuration.
-        folder: with ``last_checkpoint.json`` and the checkpoint that it names.
-        kept: folder of the embedded pixels.
+        folder: with a finished model, or ``last_checkpoint.json`` and the checkpoint that it names.
+        below: folder of the embedded pixels.
 
     Raises:
         UniLabelError: no multi-head network, of other datasets than the configuration's, or one
             without true relations or a GNN stage.
     """
-    weights = folder / read_json(folder / LAST)["checkpoints"][-1]["file"]
+    weights = weights_of(folder)
     seed = config_of(load_file(weights)["config"], str(weights)).SEED
     cfg = load_config(f"configs/{name}.yaml", ["SEED", str(seed), "DATALOADER.NUM_WORKERS", "0"])
     stages = [s for s in StageSchedule(cfg.SCHEDULE).segments if s.stage is Stage.GNN]
@@ -95,7 +97,7 @@ def read_network(name: str, folder: Path, kept: Path) -> FrozenNetwork:
             f"{spaces.names} or other classes; give it as NAME=DIR with the NAME of its own."
         )
     text = load_or_encode(None, spaces, cfg.TEXT.ENCODER, mode=cfg.TEXT.MODE)
-    file = kept / f"{name}_{seed}_{file_digest(weights)[:12]}.pt"
+    file = below / f"{name}_{seed}_{file_digest(weights)[:12]}.pt"
     train, val = _pixels(file, model, cfg, sources, stages[0].index)
     val = thinned(val, SCORED, seed)
     return FrozenNetwork(name, seed, cfg, stages[0], sources, spaces, model, text, train, val)
@@ -105,26 +107,18 @@ def _pixels(
     file: Path, model: UniLabelSegmentor, cfg: CfgNode, sources: list[DatasetSource], salt: int
 ) -> tuple[PixelCache, PixelCache]:
     """Training and validation pixels, out of a file that an earlier run may have written."""
-    if not file.is_file():
+
+    def make() -> dict[str, Any]:
         every = cfg.clone()
         every.UNIFY.CACHE_IMAGES = every.UNIFY.CACHE_PIXELS = ALL
         validation = [replace(s, list_samples=partial(_validation, s)) for s in sources]
-        found = {
-            "train": collect_pixels(model, cfg, sources, salt),
-            "val": collect_pixels(model, every, validation, salt),
+        return {
+            "train": plain(collect_pixels(model, cfg, sources, salt)),
+            "val": plain(collect_pixels(model, every, validation, salt)),
         }
-        plain = {
-            split: {"embeddings": [e.half() for e in c.embeddings], "labels": c.labels}
-            for split, c in found.items()
-        }
-        with atomic_path(file) as temporary:
-            torch.save(plain, temporary)
-    content = torch.load(file, weights_only=True)
-    train, val = (
-        PixelCache([e.float() for e in part["embeddings"]], part["labels"])
-        for part in (content["train"], content["val"])
-    )
-    return train, val
+
+    content = kept(file, make)
+    return cached(content["train"]), cached(content["val"])
 
 
 def _validation(source: DatasetSource, split: str) -> list[Sample]:

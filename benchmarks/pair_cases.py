@@ -6,7 +6,6 @@ What takes long is kept as tensors below a folder, with the processor seconds th
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from kept_pixels import cached, kept, plain, weights_of
 from pair_network import RELATED
 from simulated_graphs import LEAST_CLASSES, TYPES, PairGraph, TextDraws, evidence_graph, simulate
 from torch import Tensor
 
 import unilabel.modeling  # noqa: F401  registers backbone and meta-architecture
 from unilabel.core.errors import UniLabelError
-from unilabel.core.io import atomic_path, file_digest, read_json
+from unilabel.core.io import file_digest
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.relations import RelationTruth
 from unilabel.data.build import build_sources
@@ -61,26 +61,6 @@ class Case:
         return cls(graph, related, graph.apart & (graph.types != TYPES.index("overlap")))
 
 
-def weights_of(folder: Path) -> Path:
-    """The model of a run, or its newest checkpoint.
-
-    Raises:
-        UniLabelError: there is none.
-    """
-    if (folder / "model_final.pth").is_file():
-        return folder / "model_final.pth"
-    if not (folder / "last_checkpoint.json").is_file():
-        raise UniLabelError(f"{folder} holds no model_final.pth and no checkpoint of a run.")
-    return folder / read_json(folder / "last_checkpoint.json")["checkpoints"][-1]["file"]
-
-
-def keep(file: Path, content: Any) -> None:
-    """Write tensors, atomically."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(file) as temporary:
-        torch.save(content, temporary)
-
-
 def read_network(folder: Path, cache: Path) -> tuple[Network, float]:
     """A network with training pixels of its datasets, and the processor seconds that they took."""
     weights = weights_of(folder)
@@ -92,18 +72,15 @@ def read_network(folder: Path, cache: Path) -> tuple[Network, float]:
         raise UniLabelError(f"{weights} has unified labels; give a multi-head network (stem_*).")
     sources = build_sources(cfg)
     file = cache / f"pixels_{file_digest(weights)[:12]}.pt"
-    if not file.is_file():
-        start = time.process_time()
+
+    def make() -> dict[str, Any]:
         torch.manual_seed(0)
-        pixels = collect_pixels(model, cfg, sources, 1)
-        halves = [e.half() for e in pixels.embeddings]
-        seconds = time.process_time() - start
-        keep(file, {"embeddings": halves, "labels": pixels.labels, "seconds": seconds})
-    kept = torch.load(file, weights_only=True)
-    cached = PixelCache([e.float() for e in kept["embeddings"]], kept["labels"])
+        return {**plain(collect_pixels(model, cfg, sources, 1))}
+
+    content = kept(file, make)
     heads = [w.detach().cpu() for w in model.multi_head.weights]
     spaces = LabelSpaceSet(s.label_space for s in sources)
-    return Network(cfg, spaces, cached, heads), kept["seconds"]
+    return Network(cfg, spaces, cached(content), heads), content["seconds"]
 
 
 def texts_of_pairs(cfg: CfgNode, spaces: LabelSpaceSet) -> Tensor:
@@ -125,16 +102,15 @@ def known_case(network: Network) -> Case:
 
 def text_draws(args: argparse.Namespace, cfg: CfgNode) -> tuple[TextDraws, float]:
     """Text scores of published lists, and the processor seconds that they took."""
-    file = args.cache / "texts.pt"
-    if not file.is_file():
-        start = time.process_time()
+
+    def make() -> dict[str, Any]:
         spaces = load_label_spaces(args.lists)
         truth = RelationTruth.from_json(args.list_relations, spaces)
         text, scored = texts_of_pairs(cfg, spaces), truth.scored.triu()
-        sides = [text[scored & known] for known in (truth.related, ~truth.related)]
-        keep(file, {"sides": sides, "seconds": time.process_time() - start})
-    kept = torch.load(file, weights_only=True)
-    return TextDraws(*kept["sides"]), kept["seconds"]
+        return {"sides": [text[scored & known] for known in (truth.related, ~truth.related)]}
+
+    content = kept(args.cache / "texts.pt", make)
+    return TextDraws(*content["sides"]), content["seconds"]
 
 
 def held_out_names(names: Sequence[str], seed: int) -> set[str]:
@@ -146,9 +122,8 @@ def simulated_graphs(
     args: argparse.Namespace, networks: dict[str, Network], seed: int, texts: TextDraws
 ) -> tuple[list[PairGraph], list[PairGraph], float]:
     """Graphs to learn from, graphs held out, and the processor seconds that they took."""
-    file = args.cache / f"graphs_{seed}_{args.graphs}_{args.held_out}.pt"
-    if not file.is_file():
-        start = time.process_time()
+
+    def make() -> dict[str, Any]:
         origins = [
             (network.cfg, network.spaces.names[i], pixels, labels)
             for network in networks.values()
@@ -165,7 +140,8 @@ def simulated_graphs(
             drawn = [mine[int(rng.integers(len(mine)))] for _ in range(count)]
             graphs = [simulate(cfg, pixels, labels, texts, rng) for cfg, _, pixels, labels in drawn]
             sides.append([{f.name: getattr(g, f.name) for f in fields(g)} for g in graphs])
-        keep(file, {"sides": sides, "seconds": time.process_time() - start})
-    kept = torch.load(file, weights_only=True)
-    first, second = ([PairGraph(**g) for g in side] for side in kept["sides"])
-    return first, second, kept["seconds"]
+        return {"sides": sides}
+
+    content = kept(args.cache / f"graphs_{seed}_{args.graphs}_{args.held_out}.pt", make)
+    first, second = ([PairGraph(**g) for g in side] for side in content["sides"])
+    return first, second, content["seconds"]

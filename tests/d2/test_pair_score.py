@@ -19,10 +19,11 @@ from detectron2.config import CfgNode, get_cfg
 
 from unilabel.config import add_unilabel_config
 from unilabel.core.errors import UniLabelError
+from unilabel.engine.pixel_cache import PixelCache
 
 pytestmark = pytest.mark.d2
 ROOT = Path(__file__).parents[2]
-PARTS = ("simulated_graphs", "pair_network", "pair_cases", "pair_score")
+PARTS = ("kept_pixels", "simulated_graphs", "pair_network", "pair_cases", "pair_score")
 
 
 @pytest.fixture(scope="module")
@@ -292,3 +293,32 @@ def test_no_result(score: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "no finished result" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         score.main(["--networks", "a=x/stem_0"])
+
+
+def test_pixels_are_made_once(parts: Namespace, tmp_path: Path) -> None:
+    tools = parts.kept_pixels
+    cache = PixelCache([torch.rand(5, 3).half().float()], [torch.arange(5)])
+    file, calls = tmp_path / "below" / "pixels.pt", []
+
+    def make() -> dict:
+        calls.append(1)
+        return tools.plain(cache)
+
+    first, second = (tools.cached(tools.kept(file, make)) for _ in range(2))
+    assert calls == [1]
+    assert torch.load(file, weights_only=True)["seconds"] >= 0
+    assert [p.name for p in file.parent.iterdir()] == ["pixels.pt"]
+    for found in (first, second):
+        assert torch.equal(found.embeddings[0], cache.embeddings[0])
+        assert torch.equal(found.labels[0], cache.labels[0])
+
+
+def test_the_newest_weights_of_a_run(parts: Namespace, tmp_path: Path) -> None:
+    weights_of = parts.kept_pixels.weights_of
+    with pytest.raises(UniLabelError, match=r"holds no model_final\.pth and no checkpoint"):
+        weights_of(tmp_path)
+    entries = [{"file": "model_0000100.pth"}, {"file": "model_0000200.pth"}]
+    (tmp_path / "last_checkpoint.json").write_text(json.dumps({"checkpoints": entries}))
+    assert weights_of(tmp_path) == tmp_path / "model_0000200.pth"
+    (tmp_path / "model_final.pth").touch()
+    assert weights_of(tmp_path) == tmp_path / "model_final.pth"
