@@ -47,9 +47,8 @@ def rows_of(space: UnifiedLabelSpace, typed: Sequence[TypedRelation], path: str)
     """Scores of learned and of all links, of typed relations alone and of both."""
     truth = RelationTruth.from_json(path, space.label_spaces)
     links, told = space.mapping.links(), relation_matrix(typed, space.label_spaces)
-    learned = space.said_by("learned", "human").float()
     kinds = {
-        "learned links": learned.T @ learned > 0,
+        "learned links": space.linked_by("learned", "human"),
         "links": links,
         "typed": told,
         "links and typed": links | told,

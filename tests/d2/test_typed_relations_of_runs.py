@@ -160,6 +160,8 @@ def test_labels_of_a_person_and_runs_without_the_option_get_none(space: UnifiedL
     reviewed = unifier(config(), notes)
     reviewed.rows.reviewed = space
     reviewed.relate()
+    assert notes == ["no links that texts tell: what labels of a person or older model mean stays"]
+    notes.clear()
     heads = unifier(config(), notes)
     heads.model.uni_head = None
     heads.relate()

@@ -113,6 +113,11 @@ class UnifiedLabelSpace:
         """(N, C) bool: links that a person made or confirmed."""
         return self.said_by("human")
 
+    def linked_by(self, *sources: str) -> Tensor:
+        """(C, C) bool: classes that share a unified label by links of these sources."""
+        links = self.said_by(*sources).float()
+        return links.T @ links > 0
+
     def said_by(self, *sources: str) -> Tensor:
         """(N, C) bool: links of these sources."""
         matrix = torch.zeros_like(self.mapping.stacked())

@@ -43,8 +43,7 @@ def with_typed_relations(
     encode = build_text_encoder(cfg.TEXT.ENCODER).encode
     linked = space.mapping.links()
     if links_relations(cfg):  # a relation that became a link keeps its type
-        learned = space.said_by("learned", "human").float()
-        linked = learned.T @ learned > 0
+        linked = space.linked_by("learned", "human")
     found = find_typed_relations(texts_of(cfg, spaces), linked, encode, cross)
     result = replace(space, relations=merged_with(found, space.relations, spaces))
     logger.info(

@@ -321,8 +321,10 @@ class Unifier:
 
     def relate(self) -> None:
         """After the last iteration: links that typed relations speak for (UNIFY.LINK_RELATIONS)."""
-        reviewed = self.rows.reviewed is not None  # what labels of a person or older model mean
-        if self.model.uni_head is None or reviewed or not links_relations(self.cfg):
+        if self.model.uni_head is None or not links_relations(self.cfg):
+            return
+        if self.rows.reviewed is not None:
+            self.note("no links that texts tell: what labels of a person or older model mean stays")
             return
         space = with_typed_relations(self.cfg, self.label_space())
         weights = related_links(space.mapping, space.relations)
