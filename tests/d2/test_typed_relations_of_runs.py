@@ -150,6 +150,8 @@ def test_a_run_ends_with_the_links_that_texts_tell() -> None:
     space = run.finish()
     assert space.mapping.stacked().nonzero().tolist() == expected
     assert {key for key, link in space.links.items() if link.source == "text"} == {(2, "city", 0)}
+    assert [(r.a, r.b) for r in space.relations] == [(("city", "person"), ("shop", "shirt"))]
+    assert space.beside() == ()
 
 
 def test_labels_of_a_person_and_runs_without_the_option_get_none(space: UnifiedLabelSpace) -> None:
@@ -158,8 +160,9 @@ def test_labels_of_a_person_and_runs_without_the_option_get_none(space: UnifiedL
     cfg.UNIFY.LINK_RELATIONS = False
     unifier(cfg, notes).relate()
     reviewed = unifier(config(), notes)
-    reviewed.rows.reviewed = space
+    reviewed.rows.begin(space.mapping.stacked(), space, fix_human_links=False)
     reviewed.relate()
+    assert [r.b for r in reviewed.finish().relations] == [("shop", "shirt")]  # told all the same
     assert notes == ["no links that texts tell: what labels of a person or older model mean stays"]
     notes.clear()
     heads = unifier(config(), notes)

@@ -5,6 +5,8 @@ Letters: N unified labels, C classes of all datasets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from unilabel.core.extension import carried, class_origin
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpaceSet
 from unilabel.core.review import merged_origin, with_fixed_links, with_review
+from unilabel.core.typed_relations import TypedRelation
 from unilabel.core.unified_space import UnifiedLabelSpace
 
 
@@ -28,6 +31,7 @@ class LabelRows:
         held_links: (N, C) bool, what they are there.
         reviewed: the label space of a file (UNIFY.NODES file) or of that older model, or None.
         related: (N, C) bool links that typed relations gave after the last iteration, or None.
+        relations: of classes, as texts tell them after the last iteration.
         origin: (N,) int64, row of ``reviewed`` that each unified label was, -1 for none; or None.
         learned: whether a GNN stage has changed the links.
     """
@@ -40,6 +44,7 @@ class LabelRows:
         self.held: Tensor | None = None
         self.held_links: Tensor | None = None
         self.related: Tensor | None = None
+        self.relations: tuple[TypedRelation, ...] = ()
         self.reviewed: UnifiedLabelSpace | None = None
         self.origin: Tensor | None = None
         self.learned = False
@@ -79,6 +84,13 @@ class LabelRows:
         if self.held is not None:
             links = torch.where(self.held, self.held_links.to(links), links)
         return with_fixed_links(links, self.human_links, self.label_spaces)
+
+    def keep_meaning(self, note: Callable[[str], None]) -> bool:
+        """Whether a person's or an older model's labels get no links by texts, which is noted."""
+        if self.reviewed is None:
+            return False
+        note("no links that texts tell: what labels of a person or older model mean stays")
+        return True
 
     def relate(self, weights: Tensor) -> None:
         """Take links of typed relations, with their ``weights`` (N, C), 0: none."""
@@ -128,6 +140,7 @@ class LabelRows:
             human_links=self.human_links,
             text_links=self.related,
         )
+        space = replace(space, relations=self.relations)
         if self.reviewed is None:
             return space
         return with_review(space, self.reviewed, self.origin, self.learned, self.held)

@@ -43,7 +43,6 @@ from unilabel.engine.loading import load_model
 from unilabel.engine.progress import ProgressLine
 from unilabel.engine.token_cache import use_token_cache
 from unilabel.engine.trainer import UniLabelTrainer
-from unilabel.engine.typed_relations import with_typed_relations
 from unilabel.engine.validation import ValidationHook
 from unilabel.engine.warm_start import read_start, start_from
 from unilabel.modeling.meta_arch import UniLabelSegmentor
@@ -97,9 +96,6 @@ def train(cfg: CfgNode, config_file: str, resume: bool) -> dict[str, Any]:
         trainer.refit()
     space = trainer.unifier.finish()
     if comm.is_main_process():
-        if space is not None:
-            proposal = trainer.unifier.proposal
-            space = with_typed_relations(cfg, space, proposal and proposal.cross)
         save_final(cfg, trainer.model, space)  # before the evaluation, which may fail
         write_examples(cfg, trainer.model, sources)
     results = {

@@ -144,8 +144,7 @@ class Unifier:
         self.proposal = proposal
         fix, held = self.cfg.MODEL.FIX_HUMAN_LINKS, kept and kept.held
         self.rows.begin(proposal.links, proposal.reviewed, fix, held)
-        head = build_uni_head(self.cfg, spaces, mapping.num_unified)
-        model.uni_head = head.to(model.device)
+        model.uni_head = build_uni_head(self.cfg, spaces, mapping.num_unified).to(model.device)
         start, bias = initial_embedding(proposal.links, heads), None
         if kept is not None:
             start, bias = kept.start(proposal.links, heads)
@@ -320,19 +319,18 @@ class Unifier:
             self.note(f"labels of before that have no links or became part of another: {gone}")
 
     def relate(self) -> None:
-        """After the last iteration: links that typed relations speak for (UNIFY.LINK_RELATIONS)."""
-        if self.model.uni_head is None or not links_relations(self.cfg):
+        """After the last iteration: what texts tell, as relations and (LINK_RELATIONS) as links."""
+        if self.model.uni_head is None:
             return
-        if self.rows.reviewed is not None:
-            self.note("no links that texts tell: what labels of a person or older model mean stays")
+        space = with_typed_relations(self.cfg, self.label_space(), self.proposal.cross)
+        self.rows.relations = space.relations
+        if not links_relations(self.cfg) or self.rows.keep_meaning(self.note):
             return
-        space = with_typed_relations(self.cfg, self.label_space())
         weights = related_links(space.mapping, space.relations)
         self.rows.relate(weights)
         self.model.uni_head.add_silent_links(weights > 0)
-        mapping = self.mapping()
-        distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
-        self._score("typed relations", mapping)
+        distributed.assert_equal_on_all_ranks(self.mapping().checksum(), "label mapping")
+        self._score("typed relations", self.mapping())
         self.note(f"{int((weights > 0).sum())} more links that texts speak for")
 
     def prune(self) -> None:
