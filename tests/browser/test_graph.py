@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,17 @@ def test_filters_show_what_they_say(
     cells.first.click()
     assert "Class" in page.locator(".ul-side").inner_text()
     visit.check()
+
+
+def test_links_that_only_texts_tell_are_dotted_and_explained(
+    browser: Any, toy_space: UnifiedLabelSpace, tmp_path: Path
+) -> None:
+    place, link = next(iter(toy_space.links.items()))
+    told = replace(toy_space, links={**toy_space.links, place: replace(link, source="text")})
+    for space, count in ((told, 1), (toy_space, 0)):
+        page = open_graph(browser, space, SIZES[0], f"dotted-{count}", tmp_path).page
+        assert page.locator('.ul-edge path[stroke-dasharray="1.5 4"]').count() == count
+        assert ("Dotted:" in page.locator(".ul-side").inner_text()) == bool(count)
 
 
 @pytest.mark.parametrize("width", SIZES)
