@@ -49,6 +49,7 @@ Scripts that ask what a part is worth, not how fast it is, have their tables in 
 | --- | --- | --- |
 | `graph_stage.py` | what messages of the GNN stage give | [RESULTS.md](../docs/RESULTS.md) |
 | `pair_score.py` | what learned scores of pairs give | [RELATIONS.md](../docs/RELATIONS.md) |
+| `photo_spread.py` | what a difference owes to the photos | [RESULTS.md](../docs/RESULTS.md) |
 """
 
 CUDA = """\
