@@ -191,7 +191,8 @@ def cut_stem(args: argparse.Namespace, whole: Path, length: int, folder: Path) -
         return False
     state = load_file(file)
     stage = {"name": Stage.MULTI_HEAD.value, "iterations": length, "seconds": state["seconds"]}
-    state |= {"running": False, "optimizer": None, "seconds": 0.0, "records": [stage]}
+    state |= {"last_optimizer": state["optimizer"], "optimizer": None, "running": False}
+    state |= {"seconds": 0.0, "records": [stage]}
     folder.mkdir(parents=True, exist_ok=True)
     CheckpointKeeper(folder, 1).save(length, state)
     print(f"{folder.name}: taken from {whole.name}", flush=True)

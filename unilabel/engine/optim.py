@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -14,6 +15,7 @@ from unilabel.core.stages import Segment, Stage, StageSchedule
 logger = logging.getLogger(__name__)
 
 POLY_POWER = 0.9
+HEADS = ("multi_head.", "uni_head.")  # names of their parameters begin so
 
 
 def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -29,7 +31,7 @@ def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optim
         if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)
         for p in module.parameters(recurse=False)
     }
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -37,14 +39,45 @@ def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optim
         factor *= cfg.SOLVER.LAYER_DECAY ** depths.get(name, 0)
         plain = id(parameter) in norms or name.endswith(("dataset_bias", "dataset_shift"))
         decay = 0.0 if plain else cfg.SOLVER.WEIGHT_DECAY
-        groups.setdefault((factor, decay), []).append(parameter)
+        groups.setdefault((factor, decay), []).append((name, parameter))
     return torch.optim.AdamW(
         [
-            {"params": parameters, "lr": 0.0, "lr_factor": factor, "weight_decay": decay}
-            for (factor, decay), parameters in groups.items()
+            {
+                "params": [parameter for _, parameter in members],
+                "names": [name for name, _ in members],
+                "lr": 0.0,
+                "lr_factor": factor,
+                "weight_decay": decay,
+            }
+            for (factor, decay), members in groups.items()
         ],
         fused=None,
     )
+
+
+def go_on_from(optimizer: torch.optim.Optimizer, before: dict[str, Any]) -> int:
+    """Take over what AdamW knew of the network in an earlier stage; heads begin anew.
+
+    Args:
+        optimizer: of :func:`build_network_optimizer`, before its first step.
+        before: state of such an optimizer, maybe of other parameters. That of an earlier version
+            does not name them: nothing is taken from it.
+
+    Returns:
+        number of parameters that go on.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    for group in before["param_groups"]:
+        for name, index in zip(group.get("names", ()), group["params"], strict=False):
+            if index in before["state"] and not name.startswith(HEADS):
+                known[name] = before["state"][index]
+    now = optimizer.state_dict()
+    for group in now["param_groups"]:
+        for name, index in zip(group["names"], group["params"], strict=True):
+            if name in known:
+                now["state"][index] = known[name]
+    optimizer.load_state_dict(now)
+    return len(now["state"])
 
 
 def _layer_depths(cfg: CfgNode, model: nn.Module) -> dict[str, int]:
@@ -111,10 +144,10 @@ def learning_rate(cfg: CfgNode, schedule: StageSchedule, segment: Segment, itera
         before = sum(s.length for s in later if s.index < segment.index)
         done, total = before + iteration - segment.start, sum(s.length for s in later)
         factor = cfg.SOLVER.SEG_FACTOR
-    within = iteration - segment.start
-    # A new stage starts with a fresh optimizer: warm up again, but at most a tenth of the stage.
-    warmup = max(1, min(cfg.SOLVER.WARMUP_ITERS, segment.length // 10))
-    ramp = min(1.0, (within + 1) / warmup)
+    # Later stages go on with the optimizer of the first one, which is warm.
+    first = not any(s.stage.trains_network for s in schedule.segments[: segment.index])
+    warmup = max(1, min(cfg.SOLVER.WARMUP_ITERS, segment.length // 10)) if first else 1
+    ramp = min(1.0, (iteration - segment.start + 1) / warmup)
     return cfg.SOLVER.BASE_LR * factor * ramp * (1 - done / total) ** POLY_POWER
 
 

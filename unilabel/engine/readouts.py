@@ -25,6 +25,7 @@ from unilabel.core.losses import class_weights
 from unilabel.engine.fitting import mapped_cross_entropy
 from unilabel.engine.pixel_cache import PixelCache
 from unilabel.modeling.heads import SILENT
+from unilabel.modeling.meta_arch import UniLabelSegmentor
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,35 @@ def learn_beside(cfg: CfgNode) -> bool:
     """
     summed = cfg.MODEL.MAPPING_MODE == "logit_sum"
     return cfg.MODEL.DATASET_SHIFT and cfg.SOLVER.REFIT and not summed
+
+
+def begin_beside(model: UniLabelSegmentor, trained: bool) -> None:
+    """Let classifiers of the datasets begin beside X_u, from heads where there are trained ones.
+
+    With the row of a class for each of its n unified labels, less log n, a dataset's own answer is
+    that of its head: the network goes on with what it was trained for.
+
+    Args:
+        model: with unified labels, and maybe heads beside; unchanged if it has such classifiers.
+        trained: whether the heads have been.
+    """
+    head = model.uni_head
+    if head.dataset_shift is not None:
+        return
+    embedding = head.label_embedding.detach()
+    shift = embedding.new_zeros(len(head.num_classes), *embedding.shape)  # (K, N, D)
+    if model.multi_head is not None and trained and head.use_dataset_bias:
+        bias = head.dataset_bias.detach().clone()
+        for i, weights in enumerate(model.multi_head.weights):
+            asked = head.dataset_mapping(i) & (bias[i] > SILENT / 2)[:, None]  # (N, C_i)
+            linked = asked.any(1)
+            of_class = asked.int().argmax(1)[linked]
+            row = weights.detach() - weights.detach().mean(0)
+            shift[i, linked] = row[of_class] - embedding[linked]
+            bias[i, linked] = -asked.sum(0).log()[of_class]
+        with torch.no_grad():
+            head.dataset_bias.copy_(bias)
+    head.set_shift(shift)
 
 
 def looseness(photos: int) -> float:

@@ -30,6 +30,7 @@ from unilabel.engine.guards import StepGuard, clip_gradient
 from unilabel.engine.node_selection import read_label_space
 from unilabel.engine.optim import (
     build_network_optimizer,
+    go_on_from,
     half_precision,
     learning_rate,
     set_learning_rate,
@@ -76,6 +77,7 @@ class UniLabelTrainer(TrainerBase):
         use_token_cache(cfg, self.model, sources)
         self.network: nn.Module = self.model
         self.optimizer: torch.optim.Optimizer | None = None
+        self.last_optimizer: dict[str, Any] | None = None  # state in the last network stage
         self.half = half_precision(cfg, self.model.device)
         if self.half and self.model.device.type == "cpu":
             use_depthwise_convs(self.model.backbone)
@@ -208,6 +210,9 @@ class UniLabelTrainer(TrainerBase):
             self.optimizer = build_network_optimizer(self.cfg, self.model)
             if resumed is not None and resumed["optimizer"] is not None:
                 self.optimizer.load_state_dict(resumed["optimizer"])
+            elif self.last_optimizer is not None:
+                go_on_from(self.optimizer, self.last_optimizer)
+            self.last_optimizer = None
             self._wrap_network()
         if segment.stage is Stage.GNN and self.cfg.GRAPH.CACHED:
             return  # learns on cached pixels: no images are loaded
@@ -226,6 +231,10 @@ class UniLabelTrainer(TrainerBase):
         """Note what the stage took; the unifier has the word first."""
         segment = self.segment
         self.unifier.leave(segment, self.iter)
+        if self.optimizer is not None:
+            later = self.schedule.segments[segment.index + 1 :]
+            needed = any(s.stage.trains_network for s in later)
+            self.last_optimizer = self.optimizer.state_dict() if needed else None
         distributed.average_buffers(self.model)
         seconds = self._spent + time.monotonic() - self._entered_at
         self._spent = 0.0
@@ -272,6 +281,7 @@ class UniLabelTrainer(TrainerBase):
             "iteration": self.iter + 1 if iteration is None else iteration,
             "running": running,
             "optimizer": self.optimizer.state_dict() if running and self.optimizer else None,
+            "last_optimizer": self.last_optimizer,
             "scaler": self.scaler.state_dict(),
             "unifier": self.unifier.state_dict(),
             "records": self.records,
@@ -308,6 +318,7 @@ class UniLabelTrainer(TrainerBase):
         load_weights(self.cfg, self.model, state["model"], unified, keep_heads=True)
         self.unifier.load_state_dict(state["unifier"])
         self.start_iter = state["iteration"]
+        self.last_optimizer = state["last_optimizer"]
         self.records, self.notes = state["records"], [*state["notes"], *changed]
         if self.scaler.is_enabled() and state["scaler"]:  # that of another precision is empty
             self.scaler.load_state_dict(state["scaler"])

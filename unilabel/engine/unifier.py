@@ -38,7 +38,7 @@ from unilabel.engine.links import (
 )
 from unilabel.engine.node_selection import NodeProposal, ensure_valid, propose_nodes
 from unilabel.engine.pixel_cache import PixelCache, collect_pixels, embed_batch
-from unilabel.engine.readouts import learn_beside
+from unilabel.engine.readouts import begin_beside, learn_beside
 from unilabel.engine.typed_relations import links_relations, with_typed_relations
 from unilabel.modeling.meta_arch import UniLabelSegmentor, build_uni_head
 from unilabel.text.cache import load_or_encode
@@ -121,11 +121,11 @@ class Unifier:
         if stage is not Stage.SEG:
             self.graph = None
         if self.model.uni_head is not None:
+            final = stage is Stage.FINAL
+            if final and learn_beside(self.cfg):
+                begin_beside(self.model, trained=iteration > 0)
             self.model.multi_head = self.kept = None
-            head, final = self.model.uni_head, stage is Stage.FINAL
-            head.label_embedding.requires_grad_(final)
-            if final and learn_beside(self.cfg) and head.dataset_shift is None:
-                head.set_shift(torch.zeros(len(self.label_spaces), *head.label_embedding.shape))
+            self.model.uni_head.label_embedding.requires_grad_(final)
 
     def propose(self, segment: Segment, iteration: int) -> None:
         """Find the unified labels and give the model a head for them.

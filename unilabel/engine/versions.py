@@ -13,10 +13,11 @@ logger = logging.getLogger(__name__)
 def current_state(state: dict[str, Any]) -> dict[str, Any]:
     """A state as the trainer saves it now, from one of now or of before.
 
-    Before, the parts of ``unifier`` stood in the state itself, a reviewed file was not kept, and
-    heads could train on beside the unified labels (LOSS.HEADS_WEIGHT): they are left out.
+    Before, the parts of ``unifier`` stood in the state itself, a reviewed file was not kept, every
+    stage began with an optimizer of its own, and heads could train on beside the unified labels
+    (LOSS.HEADS_WEIGHT): they are left out.
     """
-    state = dict(state)
+    state = {"last_optimizer": None, **state}
     if "unifier" not in state:
         state["unifier"] = _gathered(state)
     unified = state["num_unified"] is not None
