@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,12 @@ from torch import nn
 from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.core.stages import StageSchedule
-from unilabel.engine.optim import build_network_optimizer, learning_rate, set_learning_rate
+from unilabel.engine.optim import (
+    build_network_optimizer,
+    go_on_from,
+    learning_rate,
+    set_learning_rate,
+)
 
 pytestmark = pytest.mark.d2
 
@@ -85,9 +91,9 @@ def test_later_network_stages_share_one_decay() -> None:
     # SEG has 40 iterations, FINAL 60: together 100, at half the rate
     assert rate(110 + 20) == pytest.approx(0.05 * 0.8**0.9)
     assert rate(160 + 30) == pytest.approx(0.05 * 0.3**0.9)
-    # each begins with a warm-up of at most a tenth of its length: 4 and 5 iterations
-    assert rate(110) == pytest.approx(0.05 / 4)
-    assert rate(160) == pytest.approx(0.05 / 5 * 0.6**0.9)
+    # their optimizer is warm
+    assert rate(110) == pytest.approx(0.05)
+    assert rate(160) == pytest.approx(0.05 * 0.6**0.9)
     assert 0 < rate(219) < 0.002
 
 
@@ -116,3 +122,59 @@ def test_one_decay_over_all_stages() -> None:
 def test_a_decay_shorter_than_the_schedule_is_refused() -> None:
     with pytest.raises(UniLabelError, match=r"SOLVER.DECAY_ITERS is 10, .*1000 iterations"):
         load_config(TOY, ["SOLVER.DECAY_ITERS", "10"])
+
+
+def stepped(
+    model: nn.Module, optimizer: torch.optim.Optimizer, seed: int, lr: float = 0.1
+) -> dict[str, torch.Tensor]:
+    """The parameters after one step with gradients of a seed."""
+    set_learning_rate(optimizer, lr)
+    for number, parameter in enumerate(model.parameters()):
+        generator = torch.Generator().manual_seed(seed + number)
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    optimizer.step()
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def test_the_network_goes_on_as_if_its_optimizer_had_stayed() -> None:
+    model = tiny_model()
+    optimizer = build_network_optimizer(CFG, model)
+    stepped(model, optimizer, 0)
+    start, before = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+    stayed = stepped(model, optimizer, 50)
+    model.load_state_dict(start)
+    fresh = stepped(model, build_network_optimizer(CFG, model), 50)
+    model.load_state_dict(start)
+    after = build_network_optimizer(CFG, model)
+    assert go_on_from(after, before) == 4
+    carried = stepped(model, after, 50)
+    for name, value in carried.items():
+        expected = fresh if name.startswith("uni_head.") else stayed
+        assert torch.equal(value, expected[name])
+        assert not torch.equal(fresh[name], stayed[name])
+
+
+def test_parameters_are_known_by_their_names() -> None:
+    model = tiny_model()
+    optimizer = build_network_optimizer(CFG, model)
+    stepped(model, optimizer, 0)
+    moments = {n: optimizer.state[p]["exp_avg"].clone() for n, p in model.named_parameters()}
+    model.backbone.norm = nn.BatchNorm2d(8)  # more groups, other places
+    model.pixel_decoder.conv.bias.requires_grad_(False)
+    after = build_network_optimizer(CFG, model)
+    assert go_on_from(after, optimizer.state_dict()) == 3
+    for name, parameter in model.named_parameters():
+        if parameter in after.state:
+            assert torch.equal(after.state[parameter]["exp_avg"], moments[name])
+
+
+def test_a_state_without_names_is_left_behind() -> None:
+    model = tiny_model()
+    optimizer = build_network_optimizer(CFG, model)
+    stepped(model, optimizer, 0)
+    before = optimizer.state_dict()
+    for group in before["param_groups"]:
+        del group["names"]
+    after = build_network_optimizer(CFG, model)
+    assert go_on_from(after, before) == 0
+    assert not after.state

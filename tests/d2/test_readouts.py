@@ -9,12 +9,15 @@ import torch
 
 pytest.importorskip("detectron2")
 
+import tiny_model as tiny
+
 from unilabel.config import load_config
 from unilabel.core.label_mapping import LabelMapping
 from unilabel.core.label_space import LabelSpace, LabelSpaceSet
 from unilabel.engine.pixel_cache import PixelCache
-from unilabel.engine.readouts import Readouts, fit_readouts, looseness
-from unilabel.modeling.heads import SILENT
+from unilabel.engine.readouts import Readouts, begin_beside, fit_readouts, looseness
+from unilabel.modeling.heads import SILENT, MultiSegHead
+from unilabel.modeling.meta_arch import UniLabelSegmentor
 
 pytestmark = pytest.mark.d2
 
@@ -114,3 +117,50 @@ def test_the_same_seed_gives_the_same_readouts() -> None:
     assert torch.equal(first.embedding, second.embedding)
     assert torch.equal(first.shift, second.shift)
     assert torch.equal(first.bias, second.bias)
+
+
+def beside_heads(silent: bool = False) -> UniLabelSegmentor:
+    """A model of unified labels whose road of city has two of them, and trained heads beside."""
+    model = tiny.tiny_model()
+    model.multi_head = MultiSegHead(model.label_spaces.num_classes, tiny.DIM)
+    if silent:
+        with torch.no_grad():
+            model.uni_head.dataset_bias[0, 1] = SILENT
+    return model
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_classifiers_begin_with_the_answers_of_the_heads(silent: bool) -> None:
+    model = beside_heads(silent)
+    before = model.uni_head.label_embedding.detach().clone()
+    begin_beside(model, trained=True)
+    pixels = torch.randn(50, tiny.DIM, generator=torch.Generator().manual_seed(0))
+    head = model.uni_head
+    for i in range(2):
+        bias, links = head.reading(i)
+        scores = torch.softmax(pixels @ head.rows(i).T + bias, 1) @ links.float()
+        expected = torch.softmax(pixels @ model.multi_head.weights[i].T, 1)
+        assert torch.allclose(scores / scores.sum(1, keepdim=True), expected, atol=1e-5)
+        unlinked = ~head.dataset_mapping(i).any(1)
+        assert not head.dataset_shift[i][unlinked].any()
+    assert bool(head.dataset_bias[0, 1] == SILENT) == silent
+    assert torch.equal(head.label_embedding, before)
+    begun = head.dataset_shift.detach().clone()
+    with torch.no_grad():
+        model.multi_head.weights[0].zero_()
+    begin_beside(model, trained=True)  # of an interrupted stage: as they are
+    assert torch.equal(head.dataset_shift, begun)
+
+
+@pytest.mark.parametrize("case", ["no heads", "random heads", "no bias"])
+def test_without_heads_to_begin_from_they_are_x_u(case: str) -> None:
+    model = beside_heads()
+    if case == "no heads":
+        model.multi_head = None
+    if case == "no bias":
+        model.uni_head.use_dataset_bias = False
+    bias = model.uni_head.dataset_bias.detach().clone()
+    begin_beside(model, trained=case != "random heads")
+    assert not model.uni_head.dataset_shift.any()
+    assert torch.equal(model.uni_head.dataset_bias, bias)
+    assert model.uni_head.dataset_shift.requires_grad
