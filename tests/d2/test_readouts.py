@@ -40,15 +40,19 @@ def classes(turn: float, count: int = 600, noise: float = 0.3, seed: int = 0) ->
 
 
 def fitted(
-    *sets: tuple, mode: str = "probability_sum", iterations: int = 150, photos: int = 1000
+    *sets: tuple,
+    mode: str = "probability_sum",
+    iterations: int = 150,
+    photos: int = 1000,
+    shift: torch.Tensor | None = None,
 ) -> Readouts:
     values = ["UNIFY.FIT_ITERATIONS", str(iterations), "UNIFY.FIT_LR", "0.05"]
     values += ["UNIFY.FIT_PIXELS", "256", "MODEL.MAPPING_MODE", mode]
     cfg = load_config(QUICK, values)
     cache = PixelCache([s[0] for s in sets], [s[1] for s in sets])
     mapping = LabelMapping.from_stacked(SPACES, SHARED)
-    start = torch.zeros(3, DIM)
-    return fit_readouts(cfg, SPACES, cache, mapping, start, torch.zeros(2, 3), [photos] * 2, seed=0)
+    start, bias = torch.zeros(3, DIM), torch.zeros(2, 3)
+    return fit_readouts(cfg, SPACES, cache, mapping, start, bias, [photos] * 2, 0, shift)
 
 
 def accuracy(found: Readouts, dataset: int, pixels: torch.Tensor, labels: torch.Tensor) -> float:
@@ -164,3 +168,18 @@ def test_without_heads_to_begin_from_they_are_x_u(case: str) -> None:
     assert not model.uni_head.dataset_shift.any()
     assert torch.equal(model.uni_head.dataset_bias, bias)
     assert model.uni_head.dataset_shift.requires_grad
+
+
+def test_free_classifiers_begin_from_those_that_learned_beside() -> None:
+    shift = torch.randn(2, 3, DIM, generator=torch.Generator().manual_seed(1))
+    day, night = classes(0.0, 50), classes(1.2, 50, seed=1)
+    found = fitted(day, night, iterations=1, photos=10**6, shift=shift)
+    without = fitted(day, night, iterations=1, photos=10**6)
+    # one step of Adam is at most the learning rate; X_u begins at 0
+    for i in range(2):
+        rows = found.embedding + found.shift[i]
+        assert (rows - shift[i]).abs().max() < 0.06
+        assert (without.embedding + without.shift[i]).abs().max() < 0.11
+    assert torch.equal(found.embedding, without.embedding)
+    few = fitted(day, night, iterations=1, photos=1, shift=shift)  # read as X_u says
+    assert few.shift.abs().max() < 0.01

@@ -101,6 +101,7 @@ def fit_readouts(
     bias: Tensor,
     photos: Sequence[int],
     seed: int,
+    shift: Tensor | None = None,
 ) -> Readouts:
     """Fit X_u by the answers of all unified labels, then every dataset's own classifiers.
 
@@ -113,7 +114,10 @@ def fit_readouts(
         bias: (K, N) to begin with; a silent label takes no part in a dataset's own answers.
         photos: training photos of every dataset.
         seed: of the pixel draws.
+        shift: (K, N, D) of classifiers that learned beside ``embedding``, where free ones begin;
+            None: from X_u.
     """
+    learned = None if shift is None else embedding + shift  # (K, N, D)
     embedding = _fit_shared(cfg, label_spaces, cache, mapping, embedding, seed)
     shift = embedding.new_zeros(len(label_spaces), *embedding.shape)
     bias = bias.clone()
@@ -121,7 +125,8 @@ def fit_readouts(
     for i, space in enumerate(label_spaces):
         asked = mapping[space.name] & (bias[i] > SILENT / 2)[:, None]  # (N, C_i)
         reader = _OwnReader(cfg, asked, cache.embeddings[i], cache.labels[i], seed)
-        bias[i], shift[i] = reader.fit(embedding, bias[i], free[i])
+        own = embedding if learned is None else learned[i]
+        bias[i], shift[i] = reader.fit(embedding, own, bias[i], free[i])
     logger.info(
         "own classifiers of the datasets (0: the unified ones, 1: free): %s",
         ", ".join(f"{s.name} {value:.2f}" for s, value in zip(label_spaces, free, strict=True)),
@@ -174,10 +179,19 @@ class _OwnReader:
         power = cfg.LOSS.CLASS_WEIGHT_POWER
         self.weight = class_weights(count, power)
 
-    def fit(self, embedding: Tensor, bias: Tensor, looseness: float) -> tuple[Tensor, Tensor]:
-        """(N,) bias and (N, D) shift, on all pixels; zero shift where nothing is linked."""
+    def fit(
+        self, embedding: Tensor, own: Tensor, bias: Tensor, looseness: float
+    ) -> tuple[Tensor, Tensor]:
+        """(N,) bias and (N, D) shift, on all pixels; zero shift where nothing is linked.
+
+        Args:
+            embedding: (N, D) X_u.
+            own: (N, D) rows that free classifiers begin from.
+            bias: (N,) to begin with.
+            looseness: see :func:`looseness`.
+        """
         tied = self._learn(embedding, bias, free=False)
-        free = self._learn(embedding, bias, free=True)
+        free = self._learn(own, bias, free=True)
         rows, node_bias = (torch.lerp(a, b, looseness) for a, b in zip(tied, free, strict=True))
         shift = torch.zeros_like(embedding)
         shift[self.linked] = rows - embedding[self.linked]

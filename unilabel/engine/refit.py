@@ -45,7 +45,8 @@ def refit(
     present = head.label_embedding.detach().cpu(), head.dataset_bias.detach().cpu()
     if cfg.MODEL.DATASET_SHIFT:
         photos = [len(source.samples("train")) for source in sources]
-        found = fit_readouts(cfg, label_spaces, cache, mapping, *present, photos, cfg.SEED)
+        shift = None if head.dataset_shift is None else head.dataset_shift.detach().cpu()
+        found = fit_readouts(cfg, label_spaces, cache, mapping, *present, photos, cfg.SEED, shift)
         fitted = found.embedding, found.bias, found.shift
         distributed.broadcast(fitted)
         head.set_label_space(found.embedding, head.mapping, found.bias, found.shift)
