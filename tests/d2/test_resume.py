@@ -66,6 +66,7 @@ def test_equal_configurations_go_on_in_silence() -> None:
         ("SOLVER__CHECKPOINT_PERIOD", 3),
         ("SOLVER__KEEP_CHECKPOINTS", 9),
         ("SOLVER__REFIT", False),
+        ("UNIFY__LINK_RELATIONS", False),
         ("TEST__BATCH_SIZE", 1),
         ("TEST__EXPECTED_RESULTS", [["mean", "miou", 50.0, 50.0]]),
         ("CUDNN_BENCHMARK", True),

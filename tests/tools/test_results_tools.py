@@ -19,7 +19,7 @@ from unilabel.config import load_config
 from unilabel.core.errors import UniLabelError
 from unilabel.core.io import put_table, write_json
 from unilabel.core.stages import StageSchedule
-from unilabel.engine.resume import check_resumable
+from unilabel.engine.resume import NO_MATTER, check_resumable, is_key
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,6 +115,16 @@ def test_every_override_is_a_known_key(compare: ModuleType) -> None:
             for part in key.split("."):
                 node = node[part]
             assert str(node) == overrides[key]
+
+
+def test_what_differs_from_the_end_of_a_cell_may_differ_when_it_is_resumed(
+    compare: ModuleType,
+) -> None:
+    for method, base in compare.CONTINUES.items():
+        ours, other = (compare.METHODS[name][1] for name in (method, base))
+        differing = [key for key in ours | other if ours.get(key) != other.get(key)]
+        assert differing
+        assert all(is_key(key, NO_MATTER) for key in differing), method
 
 
 def test_every_method_may_go_on_from_the_stem_that_it_shares(compare: ModuleType) -> None:

@@ -38,6 +38,7 @@ NO_MATTER = (
     "SOLVER.CHECKPOINT_PERIOD",
     "SOLVER.KEEP_CHECKPOINTS",
     "SOLVER.REFIT",
+    "UNIFY.LINK_RELATIONS",
 )
 # What error messages advise a person to change before going on. The results say that it changed.
 REMEDIES = (
