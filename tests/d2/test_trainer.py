@@ -130,7 +130,6 @@ def test_the_optimizer_of_the_network_goes_on_through_the_stages(whole) -> None:
     for name, count in steps.items():
         head = name.startswith("uni_head.")
         assert count == (SCHEDULE[-1][1] if head else trainer.schedule.network_iterations()), name
-    assert trainer.last_optimizer is None  # nothing comes after it
 
 
 def test_what_each_stage_trains(folders: list[Path]) -> None:

@@ -146,7 +146,8 @@ def test_a_run_ends_with_the_links_that_texts_tell() -> None:
     assert all(torch.equal(read(head, pixels, i), before[i]) for i in range(2))
     expected = [[0, 0], [1, 1], [2, 0], [2, 2], [3, 3]]
     assert run.model.uni_head.mapping.nonzero().tolist() == expected
-    assert notes == ["1 more links that texts speak for"]
+    checksum = run.mapping().checksum()
+    assert notes == [f"1 more links that texts speak for, mapping {checksum}"]
     space = run.finish()
     assert space.mapping.stacked().nonzero().tolist() == expected
     assert {key for key, link in space.links.items() if link.source == "text"} == {(2, "city", 0)}

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,23 @@ def test_a_cell_from_the_shared_stem_equals_an_uninterrupted_run(
     assert [s["iterations"] for s in ours["stages"]] == [
         s["iterations"] for s in expected["stages"]
     ]
+
+
+def assert_same(one: Any, two: Any) -> None:
+    """Nested plain values and tensors."""
+    assert type(one) is type(two)
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, two)
+    elif isinstance(one, dict):
+        assert one.keys() == two.keys()
+        for key in one:
+            assert_same(one[key], two[key])
+    elif isinstance(one, list):
+        assert len(one) == len(two)
+        for a, b in zip(one, two, strict=True):
+            assert_same(a, b)
+    else:
+        assert one == two
 
 
 def test_the_first_stage_is_trained_once(comparison: Path) -> None:
@@ -78,6 +96,7 @@ def test_a_stem_taken_from_the_multi_head_run_equals_one_that_ended_there(tmp_pa
     assert all(torch.equal(taken["model"][n], alone["model"][n]) for n in alone["model"])
     for name in ("running", "optimizer", "iteration", "num_unified"):
         assert taken[name] == alone[name]
+    assert_same(taken["last_optimizer"], alone["last_optimizer"])
     assert taken["unifier"]["learner"] is alone["unifier"]["learner"] is None
     assert [(r["name"], r["iterations"]) for r in taken["records"]] == [("MULTI_HEAD", 24)]
 

@@ -231,10 +231,8 @@ class UniLabelTrainer(TrainerBase):
         """Note what the stage took; the unifier has the word first."""
         segment = self.segment
         self.unifier.leave(segment, self.iter)
-        if self.optimizer is not None:
-            later = self.schedule.segments[segment.index + 1 :]
-            needed = any(s.stage.trains_network for s in later)
-            self.last_optimizer = self.optimizer.state_dict() if needed else None
+        if self.optimizer is not None:  # also of the last stage: a longer SCHEDULE may follow
+            self.last_optimizer = self.optimizer.state_dict()
         distributed.average_buffers(self.model)
         seconds = self._spent + time.monotonic() - self._entered_at
         self._spent = 0.0

@@ -118,8 +118,7 @@ class Unifier:
         if fresh and stage is Stage.FINAL and iteration == segment.start:
             self.simplify(segment)
         self.cache = None
-        if stage is not Stage.SEG:
-            self.graph = None
+        self.graph = self.graph if stage is Stage.SEG else None
         if self.model.uni_head is not None:
             final = stage is Stage.FINAL
             if final and learn_beside(self.cfg):
@@ -329,9 +328,10 @@ class Unifier:
         weights = related_links(space.mapping, space.relations)
         self.rows.relate(weights)
         self.model.uni_head.add_silent_links(weights > 0)
-        distributed.assert_equal_on_all_ranks(self.mapping().checksum(), "label mapping")
-        self._score("typed relations", self.mapping())
-        self.note(f"{int((weights > 0).sum())} more links that texts speak for")
+        mapping, count = self.mapping(), int((weights > 0).sum())
+        distributed.assert_equal_on_all_ranks(mapping.checksum(), "label mapping")
+        self._score("typed relations", mapping)
+        self.note(f"{count} more links that texts speak for, mapping {mapping.checksum()}")
 
     def prune(self) -> None:
         """Drop links that neither the network uses (Appendix A) nor evidence speaks for."""
