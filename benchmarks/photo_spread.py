@@ -19,6 +19,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,22 @@ Counts = dict[str, Tensor]  # dataset -> (P, C_i, C_i) of P photos
 INNER = (0.025, 0.975)  # 95 % of the draws lie between
 
 
-def main() -> None:
-    """Print the table, and write it where asked."""
-    args = parse_arguments()
+def main() -> int:
+    """Print the table, and write it where asked; the exit code is 2 after a wrong argument."""
+    try:
+        report(parse_arguments())
+    except UniLabelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def report(args: argparse.Namespace) -> None:
+    """The work of the command line.
+
+    Raises:
+        UniLabelError: a run is not finished, or two of a pair do not fit.
+    """
     pairs, seconds = [], 0.0
     for ours, other in zip(args.models, args.against, strict=True):
         sides = [counts_of_photos(folder, args.cache) for folder in (ours, other)]
@@ -186,4 +200,4 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -91,6 +91,13 @@ def test_counts_of_photos_add_up_to_the_scores_of_the_run(
     folders = ["--models", str(out), "--against", str(out), "--cache", str(tmp_path / "kept")]
     monkeypatch.setattr("sys.argv", ["x", *folders, "--draws", "5", "--json", str(file)])
     monkeypatch.setattr(bench, "load_model", None)  # counts that are kept are not made again
-    bench.main()
+    assert bench.main() == 0
     assert [row["dataset"] for row in json.loads(file.read_text())["rows"]] == [*counts, "mean"]
     assert "| mean |" in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(bench: ModuleType, tmp_path: Path, monkeypatch, capsys) -> None:
+    missing = ["--models", str(tmp_path), "--against", str(tmp_path), "--cache", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["x", *missing])
+    assert bench.main() == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path} holds no model_final.pth")

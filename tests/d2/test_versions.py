@@ -130,3 +130,18 @@ def test_finished_models_load(toy_weights: Path, tmp_path: Path, caplog) -> None
     theirs = before.state_dict()
     assert all(torch.equal(v, theirs[k]) for k, v in model.state_dict().items())
     assert "left out: heads beside the unified labels (1 tensors)" in caplog.text
+
+
+@pytest.mark.parametrize("iteration", [2, 3, 5, 9])
+def test_an_optimizer_that_does_not_go_on_is_missed_aloud(folders, whole, caplog, iteration: int):
+    state = load_file(whole[1] / f"{iteration}.pth")
+    trainer_of(folders).load_state(dict(state))
+    assert "begin with a new optimizer" not in caplog.text
+    del state["last_optimizer"]
+    for group in (state["optimizer"] or {"param_groups": []})["param_groups"]:
+        del group["names"]
+    resumed = trainer_of(folders)
+    resumed.load_state(state)
+    assert "stages that come later begin with a new optimizer" in caplog.text
+    resumed.train()
+    assert [r["name"] for r in resumed.records] == [name for name, _ in SCHEDULE]

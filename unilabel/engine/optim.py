@@ -58,6 +58,8 @@ def build_network_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optim
 def go_on_from(optimizer: torch.optim.Optimizer, before: dict[str, Any]) -> int:
     """Take over what AdamW knew of the network in an earlier stage; heads begin anew.
 
+    The authors' code has one AdamW for all stages.
+
     Args:
         optimizer: of :func:`build_network_optimizer`, before its first step.
         before: state of such an optimizer, maybe of other parameters. That of an earlier version

@@ -66,7 +66,8 @@ def begin_beside(model: UniLabelSegmentor, trained: bool) -> None:
 
     Args:
         model: with unified labels, and maybe heads beside; unchanged if it has such classifiers.
-        trained: whether the heads have been.
+            Without dataset bias (MODEL.DATASET_BIAS False) nothing can hold log n: from X_u.
+        trained: whether the heads have been; else from X_u.
     """
     head = model.uni_head
     if head.dataset_shift is not None:

@@ -17,7 +17,13 @@ def current_state(state: dict[str, Any]) -> dict[str, Any]:
     stage began with an optimizer of its own, and heads could train on beside the unified labels
     (LOSS.HEADS_WEIGHT): they are left out.
     """
-    state = {"last_optimizer": None, **state}
+    if "last_optimizer" not in state:
+        logger.warning(
+            "checkpoint of an earlier version: stages that come later begin with a new optimizer, "
+            "without a warm-up of their own."
+        )
+        state = {"last_optimizer": None, **state}
+    state = dict(state)
     if "unifier" not in state:
         state["unifier"] = _gathered(state)
     unified = state["num_unified"] is not None

@@ -40,8 +40,8 @@ class UniSegHead(nn.Module):
         label_embedding: (N, D) X_u.
         dataset_bias: (K, N), added to the unified logits on images of a dataset; zero if unused,
             :data:`SILENT` where a unified label takes no part.
-        dataset_shift: (K, N, D), added to X_u on images of a dataset, or None; zero for datasets
-            that the network was trained on, see :mod:`unilabel.adding`.
+        dataset_shift: (K, N, D), added to X_u on images of a dataset, or None: every dataset is
+            read with X_u itself. See :mod:`unilabel.engine.readouts` and :mod:`unilabel.adding`.
         mapping: (N, C) bool buffer, all label mappings beside each other.
     """
 
